@@ -1,0 +1,298 @@
+"""Every failure a user can meet, as one tree.
+
+A class is a cause. It has a stable ``code`` (scripts, metrics and the docs key on it), a ``hint``
+that says what to do, and ``transient``: whether the same job may succeed when it is tried again.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import ClassVar
+
+from pydantic import BaseModel
+
+
+class ShoalError(Exception):
+    """Base of the tree. ``str(error)`` is the one-line cause."""
+
+    code: ClassVar[str] = "internal_error"
+    default_hint: ClassVar[str] = "This is a fault in Shoal: please report it with the traceback."
+    transient: ClassVar[bool] = False
+    http_status: ClassVar[int] = 500
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint or self.default_hint
+
+
+# --- the request is at fault -----------------------------------------------------------------
+
+
+class RequestError(ShoalError):
+    """The request cannot be carried out as it stands."""
+
+    code = "invalid_request"
+    default_hint = "Correct the request and send it again."
+    http_status = 422
+
+
+class InvalidPrompt(RequestError):
+    code = "invalid_prompt"
+    default_hint = "Give 1 to 16 prompts of 1 to 100 characters each, such as 'person'."
+
+
+class UnknownPrompt(RequestError):
+    """The engine has a fixed vocabulary and the prompt is not in it."""
+
+    code = "unknown_prompt"
+    default_hint = "Choose words that the engine knows."
+
+
+class UnknownEngine(RequestError):
+    code = "unknown_engine"
+    default_hint = "Leave out 'engine' to let the worker choose."
+
+
+class InvalidOption(RequestError):
+    code = "invalid_option"
+
+
+class UnsupportedLocation(RequestError):
+    """A URI whose scheme has no storage behind it."""
+
+    code = "unsupported_location"
+    default_hint = "Use a file:// URI, or upload the video with 'shoal submit PATH'."
+
+
+class LocationForbidden(RequestError):
+    """A file:// URI outside the configured roots."""
+
+    code = "location_forbidden"
+    default_hint = "Add its folder to SHOAL_FILE_ROOTS, or upload it with 'shoal submit PATH'."
+    http_status = 403
+
+
+class UploadTooLarge(RequestError):
+    code = "upload_too_large"
+    default_hint = "Raise SHOAL_MAX_UPLOAD_BYTES on the API, or submit a URI instead."
+    http_status = 413
+
+
+class JobNotFound(RequestError):
+    code = "job_not_found"
+    default_hint = "'shoal list' shows the jobs that there are."
+    http_status = 404
+
+
+class ResultNotFound(RequestError):
+    code = "result_not_found"
+    default_hint = "GET /videos/{id}/results lists the names; results appear when a job succeeds."
+    http_status = 404
+
+
+class StateConflict(RequestError):
+    """The job is in a state in which this cannot be done to it."""
+
+    code = "state_conflict"
+    default_hint = "'shoal show ID' tells the state of the job."
+    http_status = 409
+
+
+class Unauthorized(RequestError):
+    code = "unauthorized"
+    default_hint = "Send 'Authorization: Bearer TOKEN' with one of SHOAL_API_TOKENS."
+    http_status = 401
+
+
+# --- the video is at fault -------------------------------------------------------------------
+
+
+class VideoError(ShoalError):
+    """The video cannot be processed, now or later."""
+
+    code = "bad_video"
+    default_hint = "Check that the file plays; re-encode it with 'ffmpeg -i IN -c:v libx264 OUT.mp4'."
+    http_status = 422
+
+
+class SourceNotFound(VideoError):
+    code = "source_not_found"
+    default_hint = "Check the URI: the object may have been moved, renamed or deleted."
+    http_status = 404
+
+
+class NotAVideo(VideoError):
+    code = "not_a_video"
+
+
+class AudioOnly(VideoError):
+    code = "audio_only"
+    default_hint = "The file has sound but no picture: submit the video it belongs to."
+
+
+class TruncatedVideo(VideoError):
+    """The file ends before what its container announces."""
+
+    code = "truncated_video"
+    default_hint = (
+        "The upload or recording was cut off: upload it again, or set the option "
+        "'allow_truncated' to process what can be read."
+    )
+
+
+class NoFrames(VideoError):
+    code = "no_frames"
+    default_hint = "The file announces a picture but holds none: upload it again."
+
+
+class ResolutionChanged(VideoError):
+    code = "resolution_changed"
+    default_hint = "Re-encode it to one size: 'ffmpeg -i IN -vf scale=1280:720 OUT.mp4'."
+
+
+class UnsupportedFrameRate(VideoError):
+    code = "unsupported_frame_rate"
+    default_hint = "Give it a usable clock: 'ffmpeg -i IN -r 30 OUT.mp4'."
+
+
+class VideoTooLarge(VideoError):
+    """More pixels, seconds or bytes than the worker is configured for."""
+
+    code = "video_too_large"
+    default_hint = "Raise SHOAL_MAX_PIXELS, SHOAL_MAX_DURATION_S or SHOAL_MAX_VIDEO_BYTES."
+
+
+# --- the machine or a service is at fault ------------------------------------------------------
+
+
+class DiskFull(ShoalError):
+    code = "disk_full"
+    default_hint = "Free space on the worker, or point SHOAL_WORK_DIR to a larger disk."
+    transient = True
+    http_status = 507
+
+
+class StorageNotWritable(ShoalError):
+    code = "storage_not_writable"
+    default_hint = "Check the permissions and the address in SHOAL_RESULTS."
+
+
+class StorageUnavailable(ShoalError):
+    code = "storage_unavailable"
+    default_hint = "The storage did not answer: the job is tried again by itself."
+    transient = True
+    http_status = 503
+
+
+class RedisUnavailable(ShoalError):
+    code = "redis_unavailable"
+    default_hint = "Check that Redis runs and that SHOAL_REDIS_URL points to it."
+    transient = True
+    http_status = 503
+
+
+class ModelProcessDied(ShoalError):
+    """The process that holds the model ended in the middle of a video."""
+
+    code = "model_process_died"
+    default_hint = "The job is tried again by itself; if it happens often, look at the worker's memory."
+    transient = True
+
+
+class ModelLoadFailed(ShoalError):
+    code = "model_load_failed"
+    default_hint = "Look at the worker's log: weights or libraries are missing or do not match."
+
+
+class JobTimeout(ShoalError):
+    code = "timeout"
+    default_hint = "Raise SHOAL_JOB_TIMEOUT_S, or lower the work with 'sample_fps' or 'max_frames'."
+
+
+class UnknownFunction(ShoalError):
+    """A job on our queue that was not made by Shoal."""
+
+    code = "unknown_function"
+    default_hint = "Only Shoal may write to its queue: give it a Redis or a SHOAL_QUEUE of its own."
+
+
+class InternalError(ShoalError):
+    """Anything that has no class of its own; the traceback is kept with the failure."""
+
+
+# --- flow control: not faults, never shown as such ---------------------------------------------
+
+
+class Stopped(Exception):  # noqa: N818 - it is an outcome, not an error
+    """The parent told the model process to stop in the middle of a video."""
+
+
+class LeaseLost(Exception):  # noqa: N818
+    """Another attempt owns the job now: touch nothing."""
+
+
+# --- the local stack and the client ------------------------------------------------------------
+
+
+class StackError(ShoalError):
+    """``shoal up``, ``shoal api`` or ``shoal worker`` cannot start or go on."""
+
+    code = "stack_error"
+    default_hint = "See the log above."
+
+
+class PortBusy(StackError):
+    code = "port_busy"
+    default_hint = "Choose another one with --port, or stop the program that uses it."
+
+
+class DataDirBusy(StackError):
+    code = "data_dir_busy"
+    default_hint = "Stop the other 'shoal up', or give this one its own --data-dir."
+
+
+class UnsafeBind(StackError):
+    code = "unsafe_bind"
+    default_hint = "Set SHOAL_API_TOKENS, or bind to 127.0.0.1."
+
+
+class ApiUnreachable(ShoalError):
+    code = "api_unreachable"
+    default_hint = "Start it with 'shoal up', or point SHOAL_API_URL to it."
+    transient = True
+
+
+class ApiError(ShoalError):
+    """An answer of the API that is an error: carries the API's own code and hint."""
+
+    code = "api_error"
+
+    def __init__(self, message: str, *, status: int, code: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.remote_code = code
+
+
+class Failure(BaseModel, frozen=True):
+    """An error as it is recorded and as it crosses a process boundary."""
+
+    code: str
+    message: str
+    hint: str
+    transient: bool
+    traceback: str = ""
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        """Describe any exception; one that is not ours is an ``internal_error``."""
+        trace = "".join(traceback.format_exception(error))
+        if not isinstance(error, ShoalError):
+            known = InternalError(f"{type(error).__name__}: {error}")
+            return cls.of(known).model_copy(update={"traceback": trace})
+        return cls(
+            code=error.code,
+            message=str(error),
+            hint=error.hint,
+            transient=error.transient,
+            traceback=trace,
+        )
