@@ -111,7 +111,7 @@ class VideoError(ShoalError):
     """The video cannot be processed, now or later."""
 
     code = "bad_video"
-    default_hint = "Check that the file plays; re-encode it with 'ffmpeg -i IN -c:v libx264 OUT.mp4'."
+    default_hint = "Check that it plays; re-encode it: 'ffmpeg -i IN -c:v libx264 OUT.mp4'."
     http_status = 422
 
 
@@ -195,7 +195,7 @@ class ModelProcessDied(ShoalError):
     """The process that holds the model ended in the middle of a video."""
 
     code = "model_process_died"
-    default_hint = "The job is tried again by itself; if it happens often, look at the worker's memory."
+    default_hint = "It is tried again by itself; if it comes back, look at the worker's memory."
     transient = True
 
 
@@ -206,7 +206,7 @@ class ModelLoadFailed(ShoalError):
 
 class JobTimeout(ShoalError):
     code = "timeout"
-    default_hint = "Raise SHOAL_JOB_TIMEOUT_S, or lower the work with 'sample_fps' or 'max_frames'."
+    default_hint = "Raise SHOAL_JOB_TIMEOUT_S, or lower 'sample_fps' or 'max_frames'."
 
 
 class UnknownFunction(ShoalError):
@@ -223,11 +223,11 @@ class InternalError(ShoalError):
 # --- flow control: not faults, never shown as such ---------------------------------------------
 
 
-class Stopped(Exception):  # noqa: N818 - it is an outcome, not an error
+class Stopped(Exception):
     """The parent told the model process to stop in the middle of a video."""
 
 
-class LeaseLost(Exception):  # noqa: N818
+class LeaseLost(Exception):
     """Another attempt owns the job now: touch nothing."""
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from enum import StrEnum
 from typing import Annotated
+from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -75,6 +76,8 @@ class JobSpec(BaseModel):
     def stem(self) -> str:
         """The video's file name without its suffix: what result files are named after."""
         name = self.uri.rstrip("/").rsplit("/", 1)[-1]
+        if self.uri.startswith("file:"):
+            name = unquote(name)  # only file:// URIs are percent-encoded
         return name.rsplit(".", 1)[0] or name
 
     @property

@@ -1,0 +1,32 @@
+"""``python -m shoal.embedded.tether PROGRAM ARGS``: becomes PROGRAM, and dies with its parent.
+
+The request to the kernel survives exec, so it also binds programs that know nothing of it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def die_with_parent(sig: signal.Signals = signal.SIGKILL) -> None:
+    """Have the kernel send ``sig`` to this process when its parent ends (Linux; else no effect)."""
+    if sys.platform != "linux":
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(sig))
+    if os.getppid() != parent:  # it ended before the request was made
+        os.kill(os.getpid(), sig)
+
+
+def main() -> None:
+    die_with_parent(signal.SIGTERM)
+    os.execv(sys.argv[1], sys.argv[1:])  # noqa: S606 - the caller names the program
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,236 @@
+"""The queue: one RQ queue of job ids, beside the records that say what they are.
+
+Every change of a job's state is one Redis transaction that watches its record: record, timeline
+and queue never disagree. RQ carries the ids (its intermediate queue keeps one from being lost
+between two machines) and shows them in its own tools; what is true is in the record.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import redis
+from pydantic import BaseModel
+from redis import Redis
+from redis.client import Pipeline
+from rq import Queue
+from rq.job import Job, JobStatus
+from rq.registry import FailedJobRegistry
+from rq.serializers import JSONSerializer
+
+from shoal.errors import Failure, RedisUnavailable, StateConflict
+from shoal.jobs import JobSpec, State
+from shoal.records import Record, Records, now, text
+from shoal.settings import Settings
+
+T = TypeVar("T")
+
+PROCESS = "worker.parent.process_video"  # the only function a worker runs
+FAILED_TTL_S = 7 * 24 * 3600  # how long RQ's own tools show a failed job
+
+
+class Depth(BaseModel):
+    """The queue at a glance."""
+
+    queued: int
+    running: int
+    oldest_queued_s: float  # how long the job at the head has waited; 0 when none does
+    jobs: dict[State, int]
+
+
+class JobQueue:
+    """Submit, cancel and retry jobs; the worker's side is ``shoal.lease``."""
+
+    def __init__(self, connection: Redis, name: str, *, retries: int, lease_s: float) -> None:
+        self.redis = connection
+        self.name = name
+        self.retries = retries
+        self.lease_s = lease_s
+        self.records = Records(connection, name)
+        self.rq = Queue(name, connection=connection, serializer=JSONSerializer)
+        self.failed = FailedJobRegistry(name, connection=connection, serializer=JSONSerializer)
+
+    @property
+    def leases_key(self) -> str:
+        """Sorted set: id of a running job -> time (of the Redis clock) when its lease ends."""
+        return f"{self.name}:leases"
+
+    # --- what users do -------------------------------------------------------------------------
+
+    def submit(self, spec: JobSpec) -> tuple[Record, bool]:
+        """Queue a job, unless the very same one is queued, running or done.
+
+        Returns:
+            The job's record, and whether this call put it on the queue. One that failed or was
+            cancelled goes on the queue again.
+        """
+
+        def change(pipe: Pipeline) -> tuple[Record, bool]:
+            known = self.read(pipe, spec.id)
+            if known and known.state not in (State.FAILED, State.CANCELLED):
+                return known, False
+            pipe.multi()
+            at = now()
+            record = Record(
+                id=spec.id,
+                spec=spec,
+                state=State.QUEUED,
+                created_at=known.created_at if known else at,
+                queued_at=at,
+                attempt=known.attempt if known else 0,
+            )
+            self.records.write(pipe, record)
+            self.records.tell(pipe, spec.id, "queued")
+            self.push(pipe, spec.id)
+            return record, True
+
+        return self.transaction(spec.id, change)
+
+    def retry(self, job_id: str) -> Record:
+        """Queue a failed or cancelled job again, with all its retries.
+
+        Raises:
+            JobNotFound, StateConflict
+        """
+        record = self.records.get(job_id)
+        if record.state not in (State.FAILED, State.CANCELLED):
+            raise StateConflict(
+                f"the job is {record.state}: only failed and cancelled ones are retried"
+            )
+        return self.submit(record.spec)[0]
+
+    def cancel(self, job_id: str) -> Record:
+        """Cancel a job: at once when it waits, within seconds when it runs.
+
+        Raises:
+            JobNotFound
+            StateConflict: it has already succeeded or failed.
+        """
+
+        def change(pipe: Pipeline) -> None:
+            record = self.read(pipe, job_id) or self.records.get(job_id)
+            if record.state == State.CANCELLED or record.cancel_requested:
+                return
+            if record.state.is_final:
+                raise StateConflict(f"the job has {record.state}: it cannot be cancelled any more")
+            pipe.multi()
+            if record.state == State.QUEUED:
+                self.finish(pipe, record, State.CANCELLED)
+            else:
+                self.records.update(pipe, record, cancel_requested=True)
+                self.records.tell(pipe, job_id, "cancel_requested")
+
+        self.transaction(job_id, change)
+        return self.records.get(job_id)
+
+    def depth(self) -> Depth:
+        counts = self.records.counts()
+        head = self.redis.lindex(self.rq.key, 0)
+        first = self.records.find(text(head)) if head else None
+        return Depth(
+            queued=counts[State.QUEUED],
+            running=counts[State.RUNNING],
+            oldest_queued_s=max(0.0, now() - first.queued_at) if first else 0.0,
+            jobs=counts,
+        )
+
+    # --- building blocks of a transaction --------------------------------------------------------
+
+    def transaction(self, job_id: str, change: Callable[[Pipeline], T]) -> T:
+        """Run ``change`` until nobody else wrote the record between its reads and its writes.
+
+        ``change`` reads, calls ``pipe.multi()`` once, then writes.
+        """
+        with redis_errors(), self.redis.pipeline() as pipe:
+            while True:
+                try:
+                    pipe.watch(self.records.key(job_id))  # type: ignore[no-untyped-call]
+                    result = change(pipe)
+                    pipe.execute()
+                except redis.WatchError:
+                    continue
+                return result
+
+    def read(self, pipe: Pipeline, job_id: str) -> Record | None:
+        """The record as the transaction sees it."""
+        fields = pipe.hgetall(self.records.key(job_id))
+        return Record.from_fields(fields) if fields else None
+
+    def push(self, pipe: Pipeline, job_id: str, *, at_front: bool = False) -> None:
+        """Put an id on the RQ queue; the record is the caller's."""
+        pipe.zrem(self.failed.key, job_id)
+        pipe.zrem(self.leases_key, job_id)
+        pipe.lrem(self.rq.intermediate_queue_key, 0, job_id)
+        self.rq.enqueue_job(self._rq_job(job_id), pipeline=pipe, at_front=at_front)
+
+    def finish(
+        self, pipe: Pipeline, record: Record, state: State, error: Failure | None = None
+    ) -> None:
+        """Bring a job to a final state and take it out of the queue."""
+        job_id = record.id
+        self.records.update(
+            pipe, record, state=state, finished_at=now(), error=error, cancel_requested=None
+        )
+        self.records.tell(pipe, job_id, state.value, **({"code": error.code} if error else {}))
+        pipe.zrem(self.leases_key, job_id)
+        pipe.lrem(self.rq.key, 0, job_id)
+        pipe.lrem(self.rq.intermediate_queue_key, 0, job_id)
+        pipe.delete(Job.key_for(job_id))
+        if error:
+            job = self._rq_job(job_id)
+            job.set_status(JobStatus.FAILED, pipeline=pipe)
+            self.failed.add(job, FAILED_TTL_S, f"{error.code}: {error.message}", pipeline=pipe)
+
+    def requeue(self, pipe: Pipeline, record: Record, *, at_front: bool, **changes: object) -> None:
+        """Bring a running job back to the queue."""
+        self.records.update(
+            pipe, record, state=State.QUEUED, queued_at=now(), worker=None, **changes
+        )
+        self.push(pipe, record.id, at_front=at_front)
+
+    def _rq_job(self, job_id: str) -> Job:
+        return Job.create(
+            PROCESS,
+            args=[job_id],
+            id=job_id,
+            origin=self.name,
+            connection=self.redis,
+            serializer=JSONSerializer,
+            timeout=-1,  # the parent enforces its own
+        )
+
+
+def connect(settings: Settings, *, attempts_s: float = 0.0) -> Redis:
+    """A connection to the configured Redis, waiting up to ``attempts_s`` seconds for it.
+
+    Raises:
+        RedisUnavailable: it does not answer.
+    """
+    connection = Redis.from_url(settings.redis_url, socket_connect_timeout=5, socket_keepalive=True)
+    deadline = time.monotonic() + attempts_s
+    while True:
+        try:
+            with redis_errors():
+                connection.ping()
+            return connection
+        except RedisUnavailable:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.1)
+
+
+def open_queue(settings: Settings, connection: Redis) -> JobQueue:
+    return JobQueue(connection, settings.queue, retries=settings.retries, lease_s=settings.lease_s)
+
+
+@contextmanager
+def redis_errors() -> Iterator[None]:
+    """Name what a Redis client raises when the server is away."""
+    try:
+        yield
+    except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ReadOnlyError) as error:
+        # A ConnectionError is also what a wrong password raises: its own words tell.
+        raise RedisUnavailable(f"Redis does not answer: {error}") from error

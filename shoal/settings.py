@@ -1,0 +1,92 @@
+"""All settings, once. Every field is an environment variable ``SHOAL_<NAME>``."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+GIB = 1024**3
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="SHOAL_", frozen=True, extra="ignore")
+
+    # --- the queue: shared by API and workers
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    queue: str = Field("shoal", pattern=r"^[A-Za-z0-9_-]{1,40}$")
+
+    # --- where things are
+    data_dir: Path = Path("shoal-data")  # uploads and, by default, results
+    results: str = ""  # a URI; empty: file://<data_dir>/results
+    file_roots: Annotated[tuple[Path, ...], NoDecode] = ()  # file:// is allowed under these
+    work_dir: Path = Path(tempfile.gettempdir()) / "shoal"  # a worker's scratch space
+
+    # --- API
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(8000, ge=0, le=65535)
+    api_tokens: Annotated[tuple[SecretStr, ...], NoDecode] = ()  # comma-separated
+    max_upload_bytes: int = Field(50 * GIB, gt=0)
+
+    # --- client
+    api_url: str = "http://127.0.0.1:8000"
+    api_token: SecretStr = SecretStr("")
+
+    # --- worker
+    engine: str = "auto"  # the engine that jobs with engine "auto" get
+    beat_s: float = Field(5, gt=0)  # a worker renews its lease this often
+    lease_s: float = Field(20, gt=1)  # without a beat for this long, the job goes to another worker
+    grace_s: float = Field(20, ge=0)  # from SIGTERM to the end of the process, at most
+    retries: int = Field(3, ge=0)  # of transient failures, per job
+    job_timeout_s: float = Field(6 * 3600, gt=0)
+    model_load_timeout_s: float = Field(600, gt=0)
+
+    # --- what a video may be
+    max_video_bytes: int = Field(50 * GIB, gt=0)
+    max_pixels: int = Field(8192 * 4320, gt=0)
+    max_duration_s: float = Field(6 * 3600, gt=0)
+    max_fps: float = Field(480, gt=0)
+
+    @field_validator("file_roots", "api_tokens", mode="before")
+    @classmethod
+    def _split(cls, value: Any, info: Any) -> Any:
+        separator = os.pathsep if info.field_name == "file_roots" else ","
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(separator) if part.strip())
+        return value
+
+    @field_validator("data_dir", "work_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().resolve()
+
+    @field_validator("lease_s")
+    @classmethod
+    def _outlives_beats(cls, value: float, info: Any) -> float:
+        if value < 2 * info.data.get("beat_s", 0):
+            raise ValueError("lease_s must be at least twice beat_s")
+        return value
+
+    @property
+    def results_root(self) -> str:
+        return self.results or (self.data_dir / "results").as_uri()
+
+    @property
+    def uploads_dir(self) -> Path:
+        return self.data_dir / "uploads"
+
+    @property
+    def readable_roots(self) -> tuple[Path, ...]:
+        """Where file:// may point: the data directory always, and what was configured."""
+        return (self.data_dir, *(root.expanduser().resolve() for root in self.file_roots))
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The process's settings, read from the environment once."""
+    return Settings()

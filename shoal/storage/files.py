@@ -1,0 +1,135 @@
+"""``file://``: objects are files below a few allowed roots."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from shoal.errors import (
+    DiskFull,
+    LocationForbidden,
+    SourceNotFound,
+    StorageNotWritable,
+    StorageUnavailable,
+    UnsupportedLocation,
+)
+from shoal.storage.base import ObjectInfo
+
+CHUNK = 1 << 20
+_NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class FileStorage:
+    """Files below ``roots``; symbolic links are followed before a path is judged."""
+
+    def __init__(self, roots: Sequence[Path]) -> None:
+        self.roots = tuple(root.resolve() for root in roots)
+
+    def path(self, uri: str) -> Path:
+        """The real path behind a URI.
+
+        Raises:
+            UnsupportedLocation: not a local file URI.
+            LocationForbidden: outside all roots.
+        """
+        parts = urlsplit(uri)
+        if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not parts.path:
+            raise UnsupportedLocation(f"not a local file URI: {uri}")
+        if "\0" in unquote(parts.path):
+            raise UnsupportedLocation("a file URI cannot hold a NUL byte")
+        path = Path(unquote(parts.path)).resolve()
+        if not any(path.is_relative_to(root) for root in self.roots):
+            raise LocationForbidden(f"outside the allowed folders: {path}")
+        return path
+
+    def stat(self, uri: str) -> ObjectInfo:
+        path = self.path(uri)
+        with _reading(uri):
+            if path.is_dir():
+                return _stat_folder(path)
+            status = path.stat()
+        return ObjectInfo(path.as_uri(), status.st_size, f"{status.st_size}-{status.st_mtime_ns}")
+
+    def key(self, uri: str) -> str:
+        path = self.path(uri)
+        root = max((r for r in self.roots if path.is_relative_to(r)), key=lambda r: len(r.parts))
+        return path.relative_to(root).with_suffix("").as_posix()
+
+    def fetch(self, uri: str, work_dir: Path) -> Path:
+        path = self.path(uri)
+        if not path.exists():
+            raise SourceNotFound(f"no such file: {path}")
+        return path
+
+    def put(self, path: Path, uri: str, content_type: str) -> None:
+        target = self.path(uri)
+        partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
+        with writing(uri):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                shutil.copyfile(path, partial)
+                partial.replace(target)
+            finally:
+                partial.unlink(missing_ok=True)
+
+    def read(self, uri: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        left = length
+        with _reading(uri), self.path(uri).open("rb") as file:
+            file.seek(start)
+            while left is None or left > 0:
+                chunk = file.read(CHUNK if left is None else min(CHUNK, left))
+                if not chunk:
+                    return
+                left = None if left is None else left - len(chunk)
+                yield chunk
+
+    def delete(self, uri: str) -> None:
+        path = self.path(uri)
+        with writing(uri):
+            path.unlink(missing_ok=True)
+
+
+def _stat_folder(path: Path) -> ObjectInfo:
+    """A folder's version covers the names, sizes and times of the files directly in it."""
+    digest, size = hashlib.sha256(), 0
+    for entry in sorted(os.scandir(path), key=lambda entry: entry.name):
+        if entry.is_file():
+            status = entry.stat()
+            size += status.st_size
+            digest.update(f"{entry.name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return ObjectInfo(path.as_uri() + "/", size, digest.hexdigest()[:16])
+
+
+@contextmanager
+def _reading(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise SourceNotFound(f"no such file: {uri}") from error
+    except PermissionError as error:
+        raise SourceNotFound(
+            f"not readable: {uri}", hint="Give the worker's user the right to read it."
+        ) from error
+    except OSError as error:
+        raise StorageUnavailable(f"cannot read {uri}: {error.strerror}") from error
+
+
+@contextmanager
+def writing(where: str) -> Iterator[None]:
+    """Name what went wrong while writing to ``where``."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise DiskFull(f"no space left for {where}") from error
+        if error.errno in _NOT_WRITABLE:
+            raise StorageNotWritable(f"cannot write {where}: {error.strerror}") from error
+        raise StorageUnavailable(f"cannot write {where}: {error.strerror}") from error

@@ -1,0 +1,281 @@
+"""Queue, leases and the reaper, against a real Valkey."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from redis import Redis
+
+from shoal.errors import (
+    Failure,
+    JobNotFound,
+    LeaseLost,
+    NotAVideo,
+    StateConflict,
+    StorageUnavailable,
+)
+from shoal.jobs import JobSpec, State
+from shoal.lease import Lease, Reaper
+from shoal.queue import JobQueue, open_queue
+from shoal.records import Progress
+from shoal.settings import Settings
+
+TRANSIENT = Failure.of(StorageUnavailable("no answer"))
+PERMANENT = Failure.of(NotAVideo("not a video"))
+
+
+def spec(name: str = "a.mp4") -> JobSpec:
+    uri = f"file:///videos/{name}"
+    return JobSpec(uri=uri, version="1", size=1, prompts=("person",), results="file:///out/a")
+
+
+def queued_ids(queue: JobQueue) -> list[str]:
+    return [i.decode() for i in queue.redis.lrange(queue.rq.key, 0, -1)]
+
+
+def take(queue: JobQueue) -> Lease:
+    """Dequeue and start, as a worker does."""
+    job_id = queue.redis.lmove(queue.rq.key, queue.rq.intermediate_queue_key)
+    assert job_id is not None
+    lease = Lease.take(queue, job_id.decode(), "worker-1")
+    assert lease is not None
+    return lease
+
+
+def events(queue: JobQueue, job_id: str) -> list[str]:
+    return [event.event for event in queue.records.timeline(job_id)]
+
+
+def test_record_and_queue_entry_appear_together(queue: JobQueue) -> None:
+    record, created = queue.submit(spec())
+    assert created
+    assert record.state == State.QUEUED
+    assert queued_ids(queue) == [record.id]
+    assert queue.records.get(record.id) == record
+
+
+def test_the_same_job_submitted_at_once_by_many_is_queued_once(
+    queue: JobQueue, settings: Settings
+) -> None:
+    def submit() -> None:
+        created.append(queue.submit(spec())[1])
+
+    created: list[bool] = []
+    threads = [threading.Thread(target=submit) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert created.count(True) == 1
+    assert len(created) == 20
+    assert len(queued_ids(queue)) == 1
+
+
+@pytest.mark.parametrize("state", [State.QUEUED, State.RUNNING, State.SUCCEEDED])
+def test_a_known_job_is_answered_with_itself(queue: JobQueue, state: State) -> None:
+    first, _ = queue.submit(spec())
+    if state != State.QUEUED:
+        lease = take(queue)
+        if state == State.SUCCEEDED:
+            lease.succeed({"a_metadata.json": 3}, {})
+    again, created = queue.submit(spec())
+    assert not created
+    assert (again.id, again.state) == (first.id, state)
+    assert len(queued_ids(queue)) == (1 if state == State.QUEUED else 0)
+
+
+def test_success_leaves_a_record_and_no_queue_entry(queue: JobQueue, redis: Redis) -> None:
+    queue.submit(spec())
+    lease = take(queue)
+    lease.succeed({"a_metadata.json": 3}, {"objects_detected": 2})
+    record = queue.records.get(lease.record.id)
+    assert record.state == State.SUCCEEDED
+    assert record.results == {"a_metadata.json": 3}
+    assert record.finished_at is not None
+    assert events(queue, record.id) == ["queued", "started", "succeeded"]
+    left = {key.decode() for key in redis.keys("*") if record.id.encode() in key}
+    assert left == {f"shoal:job:{record.id}", f"shoal:timeline:{record.id}"}
+
+
+def test_transient_failures_are_retried_up_to_the_limit(queue: JobQueue) -> None:
+    queue.submit(spec())
+    for failures in range(1, queue.retries + 1):
+        lease = take(queue)
+        lease.fail(TRANSIENT)
+        record = queue.records.get(lease.record.id)
+        assert (record.state, record.failures) == (State.QUEUED, failures)
+    take(queue).fail(TRANSIENT)
+    record = queue.records.get(spec().id)
+    assert record.state == State.FAILED
+    assert record.error is not None
+    assert record.error.code == "storage_unavailable"
+    assert queued_ids(queue) == []
+
+
+def test_a_permanent_failure_is_final_and_can_be_retried_by_a_user(queue: JobQueue) -> None:
+    queue.submit(spec())
+    take(queue).fail(PERMANENT)
+    record = queue.records.get(spec().id)
+    assert record.state == State.FAILED
+    assert queue.failed.get_job_ids(cleanup=False) == [record.id]
+    record = queue.retry(record.id)
+    assert record.state == State.QUEUED
+    assert record.error is None
+    assert queued_ids(queue) == [record.id]
+    assert queue.failed.get_job_ids(cleanup=False) == []
+    with pytest.raises(StateConflict):
+        queue.retry(record.id)
+
+
+def test_a_preempted_job_goes_first_and_costs_no_retry(queue: JobQueue) -> None:
+    queue.submit(spec("a.mp4"))
+    lease = take(queue)
+    queue.submit(spec("b.mp4"))
+    lease.give_back()
+    assert queued_ids(queue)[0] == lease.record.id
+    record = queue.records.get(lease.record.id)
+    assert (record.preemptions, record.failures) == (1, 0)
+
+
+def test_a_waiting_job_is_cancelled_at_once(queue: JobQueue) -> None:
+    record, _ = queue.submit(spec())
+    assert queue.cancel(record.id).state == State.CANCELLED
+    assert queued_ids(queue) == []
+    assert queue.cancel(record.id).state == State.CANCELLED
+
+
+def test_a_running_job_is_asked_to_stop(queue: JobQueue) -> None:
+    queue.submit(spec())
+    lease = take(queue)
+    assert not lease.beat(Progress())
+    queue.cancel(lease.record.id)
+    assert lease.beat(Progress())
+    lease.cancel()
+    assert queue.records.get(lease.record.id).state == State.CANCELLED
+    with pytest.raises(JobNotFound):
+        queue.cancel("0" * 24)
+
+
+def test_a_finished_job_cannot_be_cancelled(queue: JobQueue) -> None:
+    queue.submit(spec())
+    take(queue).succeed({}, {})
+    with pytest.raises(StateConflict):
+        queue.cancel(spec().id)
+
+
+def test_a_job_cancelled_on_its_way_to_a_worker_is_not_started(queue: JobQueue) -> None:
+    record, _ = queue.submit(spec())
+    queue.redis.lmove(queue.rq.key, queue.rq.intermediate_queue_key)
+    queue.cancel(record.id)
+    assert Lease.take(queue, record.id, "worker-1") is None
+
+
+def test_a_worker_that_lost_its_lease_can_change_nothing(queue: JobQueue) -> None:
+    queue.submit(spec())
+    stale = take(queue)
+    queue.redis.zadd(queue.leases_key, {stale.record.id: 1})  # its lease ended long ago
+    assert Reaper(queue).sweep() == [stale.record.id]
+    fresh = take(queue)
+    for write in (
+        stale.check,
+        stale.give_back,
+        stale.cancel,
+        lambda: stale.beat(Progress()),
+        lambda: stale.succeed({}, {}),
+        lambda: stale.fail(PERMANENT),
+    ):
+        with pytest.raises(LeaseLost):
+            write()
+    fresh.succeed({}, {})
+    assert events(queue, spec().id) == ["queued", "started", "lost", "started", "succeeded"]
+
+
+def test_a_live_lease_is_left_alone(queue: JobQueue) -> None:
+    queue.submit(spec())
+    take(queue).beat(Progress())
+    assert Reaper(queue).sweep() == []
+
+
+def test_a_cancelled_job_of_a_vanished_worker_ends_cancelled(queue: JobQueue) -> None:
+    queue.submit(spec())
+    lease = take(queue)
+    queue.cancel(lease.record.id)
+    queue.redis.zadd(queue.leases_key, {lease.record.id: 1})
+    Reaper(queue).sweep()
+    assert queue.records.get(lease.record.id).state == State.CANCELLED
+
+
+def test_two_reapers_queue_an_abandoned_job_once(queue: JobQueue) -> None:
+    for i in range(20):
+        queue.submit(spec(f"{i}.mp4"))
+        lease = take(queue)
+        queue.redis.zadd(queue.leases_key, {lease.record.id: 1})
+    reapers = [threading.Thread(target=Reaper(queue).sweep) for _ in range(4)]
+    for reaper in reapers:
+        reaper.start()
+    for reaper in reapers:
+        reaper.join()
+    assert len(queued_ids(queue)) == len(set(queued_ids(queue))) == 20
+
+
+def test_a_job_stranded_between_queue_and_worker_comes_back(
+    settings: Settings, redis: Redis
+) -> None:
+    queue = open_queue(settings.model_copy(update={"lease_s": 0.2}), redis)
+    record, _ = queue.submit(spec())
+    redis.lmove(queue.rq.key, queue.rq.intermediate_queue_key)
+    reaper = Reaper(queue)
+    assert reaper.sweep() == []
+    time.sleep(0.3)
+    assert reaper.sweep() == [record.id]
+    assert queued_ids(queue) == [record.id]
+
+
+def test_pages_are_newest_first_and_complete(queue: JobQueue) -> None:
+    ids = [queue.submit(spec(f"match-{i}.mp4"))[0].id for i in range(7)]
+    ids += [queue.submit(spec(f"training-{i}.mp4"))[0].id for i in range(3)]
+    seen: list[str] = []
+    cursor = ""
+    while True:
+        page, cursor = queue.records.page(limit=3, cursor=cursor)
+        seen += [record.id for record in page]
+        if not cursor:
+            break
+    assert seen == ids[::-1]
+    found, _ = queue.records.page(search="TRAINING")
+    assert [record.id for record in found] == ids[:6:-1]
+    queue.cancel(ids[0])
+    cancelled, _ = queue.records.page(state=State.CANCELLED)
+    assert [record.id for record in cancelled] == [ids[0]]
+
+
+def test_pages_do_not_repeat_or_skip_records_of_the_same_moment(
+    queue: JobQueue, redis: Redis
+) -> None:
+    ids = {queue.submit(spec(f"{i}.mp4"))[0].id for i in range(5)}
+    for job_id in ids:
+        redis.hset(queue.records.key(job_id), "created_at", 5.0)
+        redis.zadd(queue.records.index_key(), {job_id: 5.0})
+    first, cursor = queue.records.page(limit=2)
+    rest, _ = queue.records.page(limit=10, cursor=cursor)
+    assert len(first + rest) == 5
+    assert {record.id for record in first + rest} == ids
+
+
+def test_depth_counts_and_ages(queue: JobQueue) -> None:
+    queue.submit(spec("a.mp4"))
+    queue.submit(spec("b.mp4"))
+    take(queue)
+    depth = queue.depth()
+    assert (depth.queued, depth.running) == (1, 1)
+    assert depth.oldest_queued_s >= 0
+
+
+def test_progress_is_told_in_tenths(queue: JobQueue) -> None:
+    queue.submit(spec())
+    lease = take(queue)
+    for frames in range(100):
+        lease.beat(Progress(frames=frames, frames_expected=100))
+    assert events(queue, lease.record.id).count("progress") == 9
