@@ -1,0 +1,104 @@
+"""The files of a job's results: their names, types and the metadata's fields."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from shoal.jobs import JobSpec, Options
+
+SCHEMA_VERSION = 1
+
+CONTENT_TYPES = {
+    ".mp4": "video/mp4",
+    ".json": "application/json",
+    ".parquet": "application/vnd.apache.parquet",
+}
+
+
+def overlay_name(spec: JobSpec) -> str:
+    return f"{spec.stem}_segmented.mp4"
+
+
+def masks_name(spec: JobSpec) -> str:
+    return f"{spec.stem}_masks.parquet"
+
+
+def metadata_name(spec: JobSpec) -> str:
+    """Written last: who sees it sees every result."""
+    return f"{spec.stem}_metadata.json"
+
+
+def content_type(name: str) -> str:
+    """The media type of a result file, by its suffix."""
+    return CONTENT_TYPES.get("." + name.rpartition(".")[2], "application/octet-stream")
+
+
+class VideoMetadata(BaseModel):
+    """The source as it was processed: upright, sizes in pixels."""
+
+    uri: str
+    version: str
+    bytes: int
+    width: int
+    height: int
+    duration_s: float = Field(description="Time of the last frame read minus that of the first.")
+    frames_read: int = Field(description="Frames decoded, written or not.")
+    codec: str
+    rotation: int = Field(description="Degrees counter-clockwise applied to make it upright.")
+    truncated: bool = Field(description="The file was cut off, and 'allow_truncated' was set.")
+    missing_s: float = Field(description="Seconds announced but not there; 0 unless truncated.")
+    decode_errors: int = Field(description="Packets that could not be decoded and were skipped.")
+
+
+class EngineMetadata(BaseModel):
+    """What found the objects."""
+
+    name: str
+    device: str
+    versions: dict[str, str]
+
+
+class WorkerMetadata(BaseModel):
+    """Who did the work."""
+
+    name: str
+    host: str
+    model_loads: int = Field(description="Times the worker has loaded its model so far.")
+    attempt: int = Field(description="Which attempt at the job this was, from 1.")
+
+
+class Metadata(BaseModel):
+    """``<stem>_metadata.json``."""
+
+    schema_version: int = SCHEMA_VERSION
+    job_id: str
+    created_at: str = Field(description="When the results were published, ISO 8601, UTC.")
+    video: VideoMetadata
+    prompts: list[str]
+    options: Options
+    frames_processed: int = Field(description="Frames written to the overlay and the masks.")
+    original_fps: float
+    output_fps: float = Field(description="Mean frames per second of the overlay.")
+    objects_detected: int = Field(description="Distinct objects, all prompts together.")
+    objects_per_prompt: dict[str, int]
+    outputs: dict[str, str] = Field(description="URIs of the overlay, the masks and this file.")
+    engine: EngineMetadata
+    timings: dict[str, float] = Field(
+        description="Seconds each stage was busy (stages overlap), and 'total' as the clock ran."
+    )
+    worker: WorkerMetadata
+    shoal_version: str
+
+    def summary(self) -> dict[str, Any]:
+        """What the job's record keeps, so that lists need not open the file."""
+        return {
+            "frames_processed": self.frames_processed,
+            "duration_s": self.video.duration_s,
+            "objects_detected": self.objects_detected,
+            "objects_per_prompt": self.objects_per_prompt,
+            "engine": self.engine.name,
+            "seconds": self.timings.get("total", 0.0),
+            "metadata": self.outputs["metadata"],
+        }
