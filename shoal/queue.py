@@ -191,6 +191,17 @@ class JobQueue:
         )
         self.push(pipe, record.id, at_front=at_front)
 
+    def untake(self, job_id: str) -> None:
+        """Put back an id that was dequeued but not started."""
+
+        def change(pipe: Pipeline) -> None:
+            record = self.read(pipe, job_id)
+            pipe.multi()
+            if record and record.state == State.QUEUED:
+                self.push(pipe, job_id, at_front=True)
+
+        self.transaction(job_id, change)
+
     def _rq_job(self, job_id: str) -> Job:
         return Job.create(
             PROCESS,

@@ -65,7 +65,7 @@ appendfsync everysec
 save ""
 """
         )
-        return [sys.executable, "-m", "shoal.embedded.tether", str(find_server()), str(config)]
+        return [sys.executable, "-m", "shoal.tether", str(find_server()), str(config)]
 
     def wait_ready(self, process: subprocess.Popen[bytes], timeout_s: float = 30) -> Redis:
         """

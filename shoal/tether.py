@@ -1,4 +1,4 @@
-"""``python -m shoal.embedded.tether PROGRAM ARGS``: becomes PROGRAM, and dies with its parent.
+"""``python -m shoal.tether PROGRAM ARGS``: becomes PROGRAM, and dies with its parent.
 
 The request to the kernel survives exec, so it also binds programs that know nothing of it.
 """

@@ -1,0 +1,223 @@
+"""``shoal up``: Valkey, the API and workers on this machine, as one thing to start and stop."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+import httpx
+
+from shoal.embedded.service import LogLine, Service
+from shoal.embedded.valkey import Valkey
+from shoal.errors import DataDirBusy, PortBusy, StackError
+from shoal.queue import connect
+from shoal.settings import Settings
+from shoal.workers import list_workers
+
+log = logging.getLogger(__name__)
+
+LOCK_S = 5.0  # a stack that was killed a moment ago is given this long to let go
+START_S = 60.0
+RESTART_S = (1, 2, 5, 10, 30)  # pauses before a worker that ended is started again
+STEADY_S = 60.0  # a worker that ran this long starts over with the shortest pause
+
+
+class Stack:
+    """The processes of one data directory.
+
+    Raises, from ``start`` and ``check``:
+        DataDirBusy, PortBusy, StackError: with what to do about it.
+    """
+
+    def __init__(
+        self, settings: Settings, *, workers: int, redis_url: str | None, log_line: LogLine
+    ) -> None:
+        self.settings = settings
+        self.redis_url = redis_url
+        self.log_line = log_line
+        self.url = f"http://127.0.0.1:{settings.api_port}"
+        self._worker_count = workers
+        self._lock: IO[str] | None = None
+        self._valkey: Service | None = None
+        self._api: Service | None = None
+        self._workers: list[Service] = []
+        self._restarts: dict[str, int] = {}
+        self._restart_at: dict[str, float] = {}
+        self._stop_asked = 0
+
+    # --- start -----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start everything, and return when the API answers and a worker has its model loaded."""
+        self._lock = lock_data_dir(self.settings.data_dir)
+        check_port_free(self.settings.api_port)
+        if self.redis_url is None:
+            self._start_valkey()
+        env = {
+            "SHOAL_REDIS_URL": self.redis_url or "",
+            "SHOAL_DATA_DIR": str(self.settings.data_dir),
+            "SHOAL_API_HOST": "127.0.0.1",
+            "SHOAL_API_PORT": str(self.settings.api_port),
+        }
+        self._api = Service("api", [sys.executable, "-m", "api"], env, self.log_line)
+        self._api.start()
+        for number in range(1, self._worker_count + 1):
+            name = f"worker-{number}"
+            worker = Service(name, [sys.executable, "-m", "worker"], env, self.log_line)
+            worker.start()
+            self._workers.append(worker)
+        self._wait_ready()
+
+    def _start_valkey(self) -> None:
+        assert self._lock is not None
+        server = Valkey(self.settings.data_dir / "valkey", free_port())
+        # It holds the lock too: as long as it lives, no other may open the same files.
+        fds = [self._lock.fileno()]
+        self._valkey = Service("valkey", server.command(), {}, self.log_line, fds)
+        self._valkey.start()
+        assert self._valkey.process is not None
+        server.wait_ready(self._valkey.process).close()
+        self.redis_url = server.url
+
+    def _wait_ready(self) -> None:
+        deadline = time.monotonic() + START_S
+        settings = Settings(redis_url=self.redis_url or "")
+        connection = connect(settings, attempts_s=5)
+        while not self._stop_asked:
+            self.check()
+            ready = any(
+                worker.state in ("idle", "busy")
+                for worker in list_workers(connection, self.settings.queue)
+            )
+            if (ready or not self._workers) and self._api_answers():
+                return
+            if time.monotonic() > deadline:
+                raise StackError(f"the API or the workers were not ready within {START_S:.0f} s")
+            time.sleep(0.1)
+
+    def _api_answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=2).is_success
+        except httpx.TransportError:
+            return False
+
+    # --- run -------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Stay up until SIGINT or SIGTERM."""
+        while not self._stop_asked:
+            self.check()
+            time.sleep(0.2)
+
+    def handle_signals(self) -> None:
+        """From now on SIGINT and SIGTERM end ``start`` and ``run``; a second one kills."""
+        for sig in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(sig, self._on_signal)
+
+    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
+        self._stop_asked += 1
+        if self._stop_asked > 1:
+            for service in self._all():
+                service.kill()
+
+    @property
+    def stop_asked(self) -> bool:
+        return self._stop_asked > 0
+
+    def check(self) -> None:
+        """Fail when a process that all depends on has ended; restart workers."""
+        for service in (self._valkey, self._api):
+            if service and service.exit_code is not None and not self._stop_asked:
+                raise StackError(f"{service.name} ended with exit code {service.exit_code}")
+        for worker in self._workers:
+            self._revive(worker)
+
+    def _revive(self, worker: Service) -> None:
+        if worker.exit_code is None or self._stop_asked:
+            return
+        at = time.monotonic()
+        if worker.name not in self._restart_at:
+            steady = at - worker.started_at > STEADY_S
+            times = 0 if steady else self._restarts.get(worker.name, 0)
+            pause = RESTART_S[min(times, len(RESTART_S) - 1)]
+            self._restarts[worker.name] = times + 1
+            self._restart_at[worker.name] = at + pause
+            code = worker.exit_code
+            self.log_line(worker.name, f"ended with exit code {code}: again in {pause} s")
+        elif at >= self._restart_at[worker.name]:
+            del self._restart_at[worker.name]
+            worker.start()
+
+    # --- stop ------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Stop all: workers give back their jobs, then the API, then Valkey with all on disk."""
+        redis_gone = self._valkey is not None and self._valkey.exit_code is not None
+        for worker in self._workers:
+            # Without a queue there is nowhere to give a job back to: the next start finds it.
+            (worker.kill if redis_gone else worker.terminate)()
+        for worker in self._workers:
+            worker.wait(self.settings.grace_s + 5)
+        for service in (self._api, self._valkey):
+            if service:
+                service.terminate()
+                service.wait(10)
+        if self._lock:
+            self._lock.close()
+            self._lock = None
+
+    def _all(self) -> list[Service]:
+        return [s for s in (*self._workers, self._api, self._valkey) if s]
+
+
+def lock_data_dir(data_dir: Path) -> IO[str]:
+    """Hold the data directory until the file is closed.
+
+    Raises:
+        DataDirBusy: another stack, or its Valkey, holds it.
+        StackError: it cannot be made.
+    """
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = (data_dir / "up.lock").open("a")
+    except OSError as error:
+        raise StackError(
+            f"cannot use {data_dir}: {error.strerror}", hint="Choose another --data-dir."
+        ) from error
+    deadline = time.monotonic() + LOCK_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return lock
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                lock.close()
+                raise DataDirBusy(f"another 'shoal up' uses {data_dir}") from None
+            time.sleep(0.1)
+
+
+def check_port_free(port: int) -> None:
+    """
+    Raises:
+        PortBusy: something listens on it.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise PortBusy(f"port {port} of 127.0.0.1 is in use") from error
+
+
+def free_port() -> int:
+    """A port that nothing listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

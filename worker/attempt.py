@@ -1,0 +1,151 @@
+"""The parent's side of one attempt: watch the model process work on one video."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+
+from shoal.errors import Failure, JobTimeout, ModelProcessDied, RedisUnavailable
+from shoal.lease import Lease
+from shoal.records import Progress
+from shoal.settings import Settings
+from worker.child import ModelProcess
+from worker.link import Done, Failed, Finished, Left, Publish, Report, Run, Stop
+
+log = logging.getLogger(__name__)
+
+PROGRESS_S = 0.5  # progress is written at most this often
+STOP_S = 10.0  # how long a cancelled or timed out video may take to reach its next frame
+
+Outcome = Callable[[], None]  # writes how the attempt ended
+
+
+class Why(Enum):
+    """Why a video is told to stop before its end."""
+
+    PREEMPTED = "the worker must go"
+    CANCELLED = "a user cancelled it"
+    TIMEOUT = "it took too long"
+
+
+class Attempt:
+    """Runs a leased job in the model process, until it ends one way or another."""
+
+    def __init__(
+        self,
+        lease: Lease,
+        model: ModelProcess,
+        settings: Settings,
+        *,
+        must_go: Callable[[], bool],
+        on_beat: Callable[[], None],
+    ) -> None:
+        self.lease = lease
+        self.model = model
+        self.settings = settings
+        self.must_go = must_go
+        self.on_beat = on_beat
+        self.progress = Progress(stage="starting")
+        self.why: Why | None = None
+        self._cancel = False
+        self._started = time.monotonic()
+        self._next_beat = 0.0
+        self._last_write = 0.0
+        self._kill_at = float("inf")
+
+    def run(self, work_dir: Path) -> Outcome:
+        """
+        Returns:
+            The write to the job's record that tells how it ended.
+
+        Raises:
+            LeaseLost: the job is somebody else's by now.
+        """
+        record = self.lease.record
+        self.model.send(
+            Run(
+                spec=record.spec,
+                attempt=record.attempt,
+                model_loads=self.model.loads,
+                work_dir=str(work_dir),
+            )
+        )
+        while True:
+            self._beat_if_due()
+            self._stop_if_asked()
+            if time.monotonic() > self._kill_at:
+                log.warning("the model process did not stop in time: %s", self.why)
+                self.model.kill()
+                return self._outcome_of_stop()
+            try:
+                message = self.model.wait(min(PROGRESS_S, self.settings.beat_s))
+            except ModelProcessDied as error:
+                return self._outcome_of_death(error)
+            if isinstance(message, Report):
+                self.progress = message.progress
+            elif isinstance(message, Finished):
+                self.lease.check()
+                self.model.send(Publish())
+            elif outcome := self._outcome_of(message):
+                return outcome
+
+    def _beat_if_due(self) -> None:
+        """Renew the lease; learn of a wish to cancel; write progress when there is some."""
+        at = time.monotonic()
+        fresh = self.progress != self.lease.record.progress and at - self._last_write >= PROGRESS_S
+        if at < self._next_beat and not fresh:
+            return
+        try:
+            self._cancel = self.lease.beat(self.progress) or self._cancel
+            self.lease.record.progress = self.progress
+            self._last_write = at
+            if at >= self._next_beat:
+                self.on_beat()
+                self._next_beat = at + self.settings.beat_s
+        except RedisUnavailable as error:
+            # The video goes on: the lease may well be ours still when Redis is back.
+            log.warning("%s", error)
+            self._next_beat = self._last_write = at + min(1.0, self.settings.beat_s)
+
+    def _stop_if_asked(self) -> None:
+        if self.why:
+            return
+        at = time.monotonic()
+        if self.must_go():
+            self.why, self._kill_at = Why.PREEMPTED, at + self.settings.grace_s
+        elif self._cancel:
+            self.why, self._kill_at = Why.CANCELLED, at + STOP_S
+        elif at - self._started > self.settings.job_timeout_s:
+            self.why, self._kill_at = Why.TIMEOUT, at + STOP_S
+        if self.why:
+            log.info("job %s stops: %s", self.lease.record.id, self.why.value)
+            self.model.send(Stop())
+
+    def _outcome_of(self, message: object) -> Outcome | None:
+        match message:
+            case Done(results=results, summary=summary):
+                return lambda: self.lease.succeed(results, summary)
+            case Failed(failure=failure):
+                return lambda: self.lease.fail(failure)
+            case Left():
+                return self._outcome_of_stop()
+        return None
+
+    def _outcome_of_stop(self) -> Outcome:
+        if self.why is Why.CANCELLED:
+            return self.lease.cancel
+        if self.why is Why.TIMEOUT:
+            limit = f"it took longer than {self.settings.job_timeout_s:.0f} s"
+            return lambda: self.lease.fail(Failure.of(JobTimeout(limit)))
+        return self.lease.give_back
+
+    def _outcome_of_death(self, error: ModelProcessDied) -> Outcome:
+        """A death after a request to stop is the stop; any other is a failure."""
+        if self.why:
+            return self._outcome_of_stop()
+        log.error("job %s: %s", self.lease.record.id, error)
+        failure = Failure.of(error)
+        return lambda: self.lease.fail(failure)

@@ -1,0 +1,121 @@
+"""The parent's handle on its model process: start, talk, notice its death, end it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+
+from shoal.errors import ModelProcessDied
+from worker.link import FromModel, FromParent, Link
+
+log = logging.getLogger(__name__)
+
+
+class ModelProcess:
+    """One child process that holds the model; ``loads`` counts how often it was started."""
+
+    def __init__(self) -> None:
+        self.loads = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._link: Link | None = None
+        # Signals interrupt a wait: the handler's write to this pipe makes it readable.
+        self._wake, self._waker = os.pipe()
+        os.set_blocking(self._wake, False)
+        os.set_blocking(self._waker, False)
+        signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
+
+    @property
+    def alive(self) -> bool:
+        if self._process is not None and self._process.poll() is not None:
+            log.error("%s, without a job", self._end())
+        return self._process is not None
+
+    def start(self) -> None:
+        """Start a fresh one. It sends ``Ready``, or ``Failed``, when its model is loaded."""
+        self.kill()
+        ours, theirs = Pipe()
+        fd = theirs.fileno()
+        # A session of its own: a Ctrl-C in the terminal is the parent's to handle.
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "worker.model_process", str(fd)],
+            pass_fds=[fd],
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+        )
+        theirs.close()
+        self._link = Link(ours)
+        self.loads += 1
+        log.info("model process %d started", self._process.pid)
+
+    def send(self, message: FromParent) -> None:
+        """Send a message; to a dead process it goes nowhere, and ``wait`` tells."""
+        if self._link is None:
+            return
+        try:
+            self._link.send(message)
+        except OSError as error:
+            log.warning("the model process does not listen: %s", error)
+
+    def wait(self, timeout_s: float) -> FromParent | FromModel | None:
+        """The next message; ``None`` after the timeout, or when a signal came in.
+
+        Raises:
+            ModelProcessDied: it ended; the message says how.
+        """
+        if self._link is None:
+            raise ModelProcessDied("the model process is not running")
+        ready = wait([self._link.connection, self._wake], max(0.0, timeout_s))
+        if self._wake in ready:
+            self._drain_wakes()
+        if self._link.connection not in ready:
+            return None
+        try:
+            return self._link.receive()
+        except (EOFError, OSError):
+            raise ModelProcessDied(self._end()) from None
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep, but not through a signal."""
+        if wait([self._wake], seconds):
+            self._drain_wakes()
+
+    def kill(self) -> None:
+        """End it now, if it runs."""
+        if self._process is not None:
+            self._process.kill()
+            self._end()
+
+    def _drain_wakes(self) -> None:
+        try:
+            os.read(self._wake, 4096)
+        except BlockingIOError:
+            return
+
+    def _end(self) -> str:
+        """Reap a process that ended, or is about to, and say how."""
+        assert self._process is not None
+        assert self._link is not None
+        self._link.close()
+        deadline = time.monotonic() + 5
+        while self._process.poll() is None:  # a closed pipe comes a moment before the end
+            if time.monotonic() > deadline:
+                self._process.kill()
+            time.sleep(0.01)
+        code = self._process.returncode
+        self._process = self._link = None
+        if code >= 0:
+            return f"the model process ended with exit code {code}"
+        name = signal.Signals(-code).name
+        hint = " (the kernel's out-of-memory killer?)" if -code == signal.SIGKILL else ""
+        return f"the model process was ended by {name}{hint}"
+
+
+def connect_to_parent(fd: int) -> Link:
+    """The model process's end of the pipe."""
+    return Link(Connection(fd))

@@ -1,0 +1,114 @@
+"""The messages between the parent and its model process, over one pipe.
+
+JSON, not pickle: the model process decodes hostile files, and what it sends must not be able to
+run code in the parent.
+"""
+
+from __future__ import annotations
+
+import threading
+from multiprocessing.connection import Connection
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, TypeAdapter
+
+from shoal.errors import Failure
+from shoal.jobs import JobSpec
+from shoal.records import Progress
+
+
+class Run(BaseModel):
+    """Parent: process this job."""
+
+    kind: Literal["run"] = "run"
+    spec: JobSpec
+    attempt: int
+    model_loads: int
+    work_dir: str  # an empty folder of the job's own; the parent removes it
+
+
+class Stop(BaseModel):
+    """Parent: leave the job at the next frame."""
+
+    kind: Literal["stop"] = "stop"
+
+
+class Publish(BaseModel):
+    """Parent: the job is still yours, publish its results."""
+
+    kind: Literal["publish"] = "publish"
+
+
+class Ready(BaseModel):
+    """Model process: the model is loaded."""
+
+    kind: Literal["ready"] = "ready"
+    engine: str
+    device: str
+
+
+class Report(BaseModel):
+    """Model process: how far it is."""
+
+    kind: Literal["report"] = "report"
+    progress: Progress
+
+
+class Finished(BaseModel):
+    """Model process: all is computed; may it be published?"""
+
+    kind: Literal["finished"] = "finished"
+
+
+class Done(BaseModel):
+    """Model process: the results are published."""
+
+    kind: Literal["done"] = "done"
+    results: dict[str, int]
+    summary: dict[str, Any]
+
+
+class Failed(BaseModel):
+    """Model process: the job, or loading the model, failed."""
+
+    kind: Literal["failed"] = "failed"
+    failure: Failure
+
+
+class Left(BaseModel):
+    """Model process: it stopped in the middle, as it was told to."""
+
+    kind: Literal["left"] = "left"
+
+
+FromParent = Run | Stop | Publish
+FromModel = Ready | Report | Finished | Done | Failed | Left
+Message = Annotated[FromParent | FromModel, Field(discriminator="kind")]
+_MESSAGE: TypeAdapter[FromParent | FromModel] = TypeAdapter(Message)
+
+
+class Link:
+    """One end of the pipe. Any thread may send; one thread receives."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._sending = threading.Lock()
+
+    def send(self, message: BaseModel) -> None:
+        """
+        Raises:
+            OSError: the other end is gone.
+        """
+        with self._sending:
+            self.connection.send_bytes(message.model_dump_json().encode())
+
+    def receive(self) -> FromParent | FromModel:
+        """Wait for a message.
+
+        Raises:
+            EOFError, OSError: the other end is gone.
+        """
+        return _MESSAGE.validate_json(self.connection.recv_bytes())
+
+    def close(self) -> None:
+        self.connection.close()

@@ -1,0 +1,120 @@
+"""``python -m worker.model_process FD``: the process that holds the model and sees the videos.
+
+It never talks to Redis: jobs come and reports go over the pipe ``FD`` to its parent, and it ends
+with its parent, however that ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+
+from shoal import logs
+from shoal.errors import Failure, Stopped
+from shoal.records import Progress
+from shoal.settings import Settings, get_settings
+from shoal.tether import die_with_parent
+from worker.child import connect_to_parent
+from worker.link import Done, Failed, Finished, Left, Link, Publish, Ready, Report, Run, Stop
+from worker.predictors import load
+from worker.predictors.base import Predictor
+from worker.video_job import VideoJob
+
+log = logging.getLogger("worker.model_process")
+
+REPORT_S = 0.5
+
+
+class Control:
+    """What a running job hears from the parent and tells it."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.runs: queue.SimpleQueue[Run] = queue.SimpleQueue()
+        self._stop = threading.Event()
+        self._answered = threading.Event()
+        self._last_report = 0.0
+
+    def listen(self) -> None:
+        """Receive until the parent is gone; then so are we."""
+        while True:
+            try:
+                message = self.link.receive()
+            except (EOFError, OSError):
+                os._exit(0)
+            if isinstance(message, Run):
+                self._stop.clear()
+                self._answered.clear()
+                self.runs.put(message)
+            elif isinstance(message, Stop):
+                self._stop.set()
+                self._answered.set()
+            elif isinstance(message, Publish):
+                self._answered.set()
+
+    def should_stop(self) -> bool:
+        return self._stop.is_set()
+
+    def report(self, progress: Progress) -> None:
+        """Tell the parent, unless it was told a moment ago."""
+        at = time.monotonic()
+        if at - self._last_report >= REPORT_S:
+            self._last_report = at
+            self.link.send(Report(progress=progress))
+
+    def ask_to_publish(self) -> None:
+        """Wait for the parent to confirm that the job is still ours.
+
+        Raises:
+            Stopped: it is not, or it is not wanted any more.
+        """
+        self.link.send(Finished())
+        self._answered.wait()
+        if self._stop.is_set():
+            raise Stopped
+
+
+def serve(link: Link, settings: Settings) -> None:
+    """Load the model once, then run one job after the other."""
+    predictor = load(settings.engine)
+    control = Control(link)
+    threading.Thread(target=control.listen, name="link", daemon=True).start()
+    link.send(Ready(engine=predictor.name, device=predictor.device))
+    while True:
+        link.send(_run(control.runs.get(), control, predictor, settings))
+
+
+def _run(
+    run: Run, control: Control, predictor: Predictor, settings: Settings
+) -> Left | Failed | Done:
+    """One job; whatever goes wrong with it, this process serves the next one."""
+    try:
+        return VideoJob(run, control, predictor, settings).run()
+    except Stopped:
+        return Left()
+    except Exception as error:
+        log.exception("job %s failed", run.spec.id)
+        return Failed(failure=Failure.of(error))
+
+
+def main() -> None:
+    logs.setup()
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sig, signal.SIG_IGN)  # the parent decides
+    die_with_parent()
+    link = connect_to_parent(int(sys.argv[1]))
+    try:
+        serve(link, get_settings())
+    except Exception as error:
+        log.exception("the model cannot be loaded")
+        link.send(Failed(failure=Failure.of(error)))
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
