@@ -1,0 +1,194 @@
+"""Read the pictures of a video file, and say honestly how far that went."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import av
+from av.packet import Packet
+
+from shoal.errors import NoFrames, TruncatedVideo
+from worker.video.clock import Clock
+from worker.video.frame import VideoInfo
+from worker.video.planes import orientation_of
+from worker.video.probe import Limits, open_container
+
+MAX_THREADS = 8  # each holds a few decoded pictures
+
+# A file may end this much before what it announces: rounding, a last packet without duration.
+TOLERATED_S = 1.0
+TOLERATED_SHARE = 0.02
+
+
+class VideoFile:
+    """The pictures of one video file, in presentation order.
+
+    Attributes:
+        info: size and rotation of the first picture, the rest as announced.
+        decode_errors: packets that could not be decoded and were skipped.
+        missing_s: seconds that were announced but could not be read; known at the end.
+    """
+
+    def __init__(self, path: Path, limits: Limits, *, allow_truncated: bool = False) -> None:
+        """Open the file and decode its first picture.
+
+        Raises:
+            SourceNotFound, NotAVideo, AudioOnly, NoFrames, TruncatedVideo, VideoTooLarge: as far
+            as that shows at the start.
+        """
+        self.decode_errors = 0
+        self.missing_s = 0.0
+        self._name = path.name
+        self._limits = limits
+        self._allow_truncated = allow_truncated
+        self._packets = 0  # of the video stream, read so far
+        self._end_s = 0.0  # latest end of a packet of any stream
+        self._container, self._stream = open_container(path)
+        try:
+            self._check_announced(path.stat().st_size)
+            decoded = self._decode()
+            first = list(islice(decoded, 2))
+            if not first:
+                raise NoFrames(f"{self._name}: none of its {self._packets} packets is a picture")
+            self._decoded = chain(first, decoded)
+            self.info = self._describe(first)
+        except BaseException:
+            self.close()
+            raise
+
+    def pictures(self) -> Iterator[tuple[int, float, av.VideoFrame]]:
+        """Yield index, time in seconds and picture as decoded. To be called once.
+
+        Raises:
+            UnsupportedFrameRate, VideoTooLarge: as soon as they show.
+            TruncatedVideo: at the end, unless allowed.
+        """
+        clock = Clock(1 / self.info.fps if self.info.fps else 0.0, self._limits)
+        for index, picture in enumerate(self._decoded):
+            yield index, clock.tick(self._time_s(picture)), picture
+        clock.finish()
+        self._check_complete(clock.frames, clock.now_s + clock.step_s)
+
+    def close(self) -> None:
+        self._container.close()
+
+    def _check_announced(self, file_size: int) -> None:
+        stream = self._stream
+        self._limits.check_size(stream.codec_context.width, stream.codec_context.height)
+        self._limits.check_duration(max(self._stream_s, self._container_s))
+        if self._announced_packets:
+            # An index that points beyond the file: refuse it now, not after hours of tracking.
+            entries, beyond = stream.index_entries, 0
+            while beyond < len(entries):
+                entry = entries[len(entries) - 1 - beyond]
+                if entry.pos + entry.size <= file_size:
+                    break
+                beyond += 1
+            share = beyond / self._announced_packets
+            self._refuse_if_short(share * self._stream_s, self._stream_s)
+
+    def _check_complete(self, frames: int, read_s: float) -> None:
+        """Compare what was read with what was announced, by the best measure the format has."""
+        spacing_s = read_s / frames
+        undecodable_s = self.decode_errors * spacing_s
+        if self._announced_packets:
+            missing_s = (self._announced_packets - self._packets) * spacing_s + undecodable_s
+        elif self._stream_s:
+            missing_s = self._stream_s - read_s
+        else:  # the picture may rightly end before the sound
+            missing_s = self._container_s - self._end_s + undecodable_s if self._container_s else 0
+        self.missing_s = max(0.0, missing_s)
+        self._refuse_if_short(self.missing_s, read_s + self.missing_s)
+
+    def _refuse_if_short(self, missing_s: float, announced_s: float) -> None:
+        tolerated_s = max(TOLERATED_S, TOLERATED_SHARE * announced_s)
+        if missing_s > tolerated_s and not self._allow_truncated:
+            raise TruncatedVideo(
+                f"{self._name} announces {announced_s:.1f} s of video, "
+                f"the last {missing_s:.1f} s of it cannot be read"
+            )
+
+    @property
+    def _announced_packets(self) -> int:
+        """What the index of an mp4 lists, edits applied; 0 in formats without such an index.
+
+        A fragmented mp4 announces no frames: its index grows while it is read.
+        """
+        is_mp4 = "mp4" in self._container.format.name
+        return len(self._stream.index_entries) if is_mp4 and self._stream.frames else 0
+
+    @property
+    def _stream_s(self) -> float:
+        """Announced seconds of the video stream, 0 if unknown."""
+        return float((self._stream.duration or 0) * (self._stream.time_base or 0))
+
+    @property
+    def _container_s(self) -> float:
+        """Announced seconds of the longest stream, 0 if unknown."""
+        return (self._container.duration or 0) / av.time_base
+
+    def _decode(self) -> Iterator[av.VideoFrame]:
+        decoder = self._stream.codec_context
+        decoder.thread_type = "AUTO"
+        decoder.thread_count = min(os.cpu_count() or 1, MAX_THREADS)
+        # Announced sizes were checked: this one stops a picture that is larger than announced.
+        decoder.options = {"max_pixels": str(self._limits.max_pixels)}
+        for packet in self._read_packets():
+            try:
+                yield from decoder.decode(packet)
+            except av.FFmpegError:
+                self.decode_errors += 1
+        # What is left inside; each of its threads may still report an error of its own.
+        for _ in range(2 * MAX_THREADS):
+            try:
+                yield from decoder.decode(None)
+                return
+            except av.error.EOFError:
+                return
+            except av.FFmpegError:
+                self.decode_errors += 1
+
+    def _read_packets(self) -> Iterator[Packet[Any]]:
+        start_s = (self._container.start_time or 0) / av.time_base
+        try:
+            for packet in self._container.demux():
+                if not packet.size:
+                    continue
+                if packet.pts is not None:
+                    end_s = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                    self._end_s = max(self._end_s, end_s - start_s)
+                if packet.stream_index == self._stream.index:
+                    self._packets += 1
+                    yield packet
+        except av.FFmpegError:
+            return  # nothing beyond can be reached: _check_complete tells how much that is
+
+    def _describe(self, first: list[av.VideoFrame]) -> VideoInfo:
+        stream, picture = self._stream, first[0]
+        orientation = orientation_of(picture)
+        width, height = orientation.size(picture)
+        times = [self._time_s(each) for each in first]
+        if stream.average_rate or stream.guessed_rate:
+            fps = float(stream.average_rate or stream.guessed_rate or 0)
+        elif len(times) == 2 and times[0] is not None and (times[1] or 0) > times[0]:
+            fps = 1 / ((times[1] or 0) - times[0])
+        else:
+            fps = 0.0
+        return VideoInfo(
+            width=width,
+            height=height,
+            fps=fps,
+            duration_s=self._stream_s or self._container_s,
+            frames=stream.frames,
+            codec=stream.codec_context.name,
+            rotation=orientation.degrees,
+        )
+
+    def _time_s(self, picture: av.VideoFrame) -> float | None:
+        if picture.pts is None or not self._stream.time_base:
+            return None
+        return float(picture.pts * self._stream.time_base)

@@ -1,0 +1,168 @@
+"""Open any video, file or pictures, as a stream of the frames that are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+import av
+
+from shoal.errors import ResolutionChanged, SourceNotFound
+from worker.video.decode import VideoFile
+from worker.video.frame import Frame, VideoInfo
+from worker.video.planes import orientation_of, upright
+from worker.video.probe import Limits
+from worker.video.sequence import PictureSequence, is_tar
+
+
+class Reader(Protocol):
+    """What a video file and a picture sequence have in common."""
+
+    info: VideoInfo
+    decode_errors: int
+    missing_s: float
+
+    def pictures(self) -> Iterator[tuple[int, float, av.VideoFrame]]: ...
+
+    def close(self) -> None: ...
+
+
+class Sampler:
+    """Choose frames by time: the one nearest to each tick of a clock with ``fps`` ticks a second.
+
+    A frame is taken up to half a frame's spacing before its tick, so that timestamps rounded to
+    milliseconds do not lose it.
+    """
+
+    def __init__(self, fps: float, source_fps: float) -> None:
+        """``fps`` of 0 or less takes every frame."""
+        self._fps = fps
+        self._early = min(0.25, 0.5 * fps / source_fps) if source_fps else 0.0  # in ticks
+        self._last_tick = -1
+
+    def take(self, time_s: float) -> bool:
+        if self._fps <= 0:
+            return True
+        tick = int(time_s * self._fps + self._early + 1e-6)
+        taken = tick > self._last_tick
+        self._last_tick = max(tick, self._last_tick)
+        return taken
+
+
+class Source:
+    """A video that is being read. A context manager.
+
+    Attributes:
+        info: what is known of it before it is read.
+        frames_read: pictures decoded so far, also those that nobody needed.
+    """
+
+    def __init__(self, reader: Reader, limits: Limits, sample_fps: float, max_frames: int) -> None:
+        self.info = reader.info
+        self.frames_read = 0
+        self._reader = reader
+        self._limits = limits
+        self._sample_fps = sample_fps
+        self._max_frames = max_frames
+
+    @property
+    def decode_errors(self) -> int:
+        """Packets or pictures that were skipped because they could not be decoded."""
+        return self._reader.decode_errors
+
+    @property
+    def missing_s(self) -> float:
+        """Seconds that were announced but could not be read; known once all is read."""
+        return self._reader.missing_s
+
+    def frames(self, tracking_fps: float = 0.0) -> Iterator[Frame]:
+        """Yield the frames that are written or tracked, in order. To be called once.
+
+        Written are the frames nearest to each 1/``sample_fps`` seconds, or all; they are tracked
+        as well. Reading ends after ``max_frames`` written ones.
+
+        Args:
+            tracking_fps: frames per second that tracking needs besides; 0 for none.
+
+        Raises:
+            ResolutionChanged, TruncatedVideo, UnsupportedFrameRate, VideoTooLarge: as soon as
+            they show.
+        """
+        written = Sampler(self._sample_fps, self.info.fps)
+        tracked = Sampler(tracking_fps, self.info.fps) if tracking_fps > 0 else None
+        count = 0
+        for index, time_s, picture in self._reader.pictures():
+            self.frames_read += 1
+            self._check_size(index, picture)
+            wanted = written.take(time_s)
+            needed = tracked.take(time_s) if tracked else False
+            if not (wanted or needed):
+                continue
+            yield Frame(index, time_s, upright(picture, orientation_of(picture)), wanted)
+            count += wanted
+            if count == self._max_frames > 0:
+                return
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _check_size(self, index: int, picture: av.VideoFrame) -> None:
+        size = orientation_of(picture).size(picture)
+        expected = self.info.width, self.info.height
+        if size != expected:
+            self._limits.check_size(*size)
+            raise ResolutionChanged(
+                f"frame {index} has {size[0]}×{size[1]} pixels, "
+                f"those before it {expected[0]}×{expected[1]}"
+            )
+
+
+def open_source(
+    path: Path,
+    *,
+    sample_fps: float = 1.0,
+    max_frames: int = 0,
+    sequence_fps: float = 1.0,
+    limits: Limits | None = None,
+    allow_truncated: bool = False,
+) -> Source:
+    """Open a local video file, or a folder or plain tar of JPEG or PNG pictures.
+
+    Args:
+        path: what to read; never a URL.
+        sample_fps: frames per second of video to write; 0 or less for every frame.
+        max_frames: stop after this many written frames; 0 for no limit.
+        sequence_fps: the rate of a folder or tar of pictures.
+        limits: what the video may be at most.
+        allow_truncated: read what there is of a video that was cut off; ``Source.missing_s``
+            tells afterwards how much is missing.
+
+    Raises:
+        SourceNotFound, NotAVideo, AudioOnly, NoFrames, TruncatedVideo, UnsupportedFrameRate,
+        VideoTooLarge: as far as that shows at the start.
+    """
+    limits = limits or Limits()
+    reader: Reader
+    try:
+        if path.is_dir() or is_tar(path):
+            reader = PictureSequence(
+                path, limits, fps=sequence_fps, allow_truncated=allow_truncated
+            )
+        else:
+            reader = VideoFile(path, limits, allow_truncated=allow_truncated)
+    except (FileNotFoundError, PermissionError) as error:
+        raise SourceNotFound(f"{path.name} cannot be opened: {error.strerror}") from error
+    return Source(reader, limits, sample_fps, max_frames)
