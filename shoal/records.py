@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
-from redis import Redis
-from redis.client import Pipeline
 
 from shoal.errors import Failure, JobNotFound, RequestError
 from shoal.jobs import JobSpec, State
+
+if TYPE_CHECKING:  # the client reads these models and needs no Redis
+    from redis import Redis
+    from redis.client import Pipeline
 
 TIMELINE_LENGTH = 200
 SCAN_LIMIT = 5_000  # records read for one page of a text search

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
-from redis import Redis
 
 from shoal.records import encode_field, text
+
+if TYPE_CHECKING:  # the client reads these models and needs no Redis
+    from redis import Redis
 
 
 class WorkerInfo(BaseModel):
