@@ -1,0 +1,29 @@
+"""What routes ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPBearer
+
+from shoal.queue import JobQueue, redis_errors
+from shoal.settings import Settings
+
+
+def _settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+def _queue(request: Request) -> Iterator[JobQueue]:
+    with redis_errors():  # also around the route: what it raises comes by here
+        yield request.app.state.queue
+
+
+SettingsDep = Annotated[Settings, Depends(_settings)]
+QueueDep = Annotated[JobQueue, Depends(_queue)]
+
+# For the documentation only: api.auth.Gate has checked the token by then.
+TOKEN = Security(HTTPBearer(auto_error=False, description="One of SHOAL_API_TOKENS."))

@@ -1,0 +1,51 @@
+"""The part of a file that a request asks for (RFC 9110, section 14)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_ONE_RANGE = re.compile(r"bytes=\s*(\d*)-(\d*)\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """``length`` bytes from byte ``start`` on."""
+
+    start: int
+    length: int
+
+    def content_range(self, size: int) -> str:
+        return f"bytes {self.start}-{self.start + self.length - 1}/{size}"
+
+
+class Unsatisfiable(Exception):
+    """The range lies beyond the end of the file."""
+
+
+def parse_range(header: str | None, size: int) -> Part | None:
+    """The range a ``Range`` header asks for in a file of ``size`` bytes.
+
+    Returns:
+        ``None`` where the whole file is the answer: no header, several ranges, or not a range.
+
+    Raises:
+        Unsatisfiable
+    """
+    match = _ONE_RANGE.fullmatch(header or "")
+    if not match or match.group() == "bytes=-":
+        return None
+    first, last = match.groups()
+    if not first and not last:
+        return None
+    if not first:  # the last so many bytes
+        length = min(int(last), size)
+        start = size - length
+    else:
+        start = int(first)
+        if last and int(last) < start:
+            return None
+        length = min(int(last) if last else size, size - 1) - start + 1
+    if length <= 0:
+        raise Unsatisfiable
+    return Part(start, length)

@@ -1,0 +1,92 @@
+"""Runs the API: checks where it binds, waits for Redis, serves until it is told to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+
+import uvicorn
+
+from api.app import create_app
+from api.auth import is_loopback
+from shoal.errors import PortBusy, StackError, UnsafeBind
+from shoal.queue import connect
+from shoal.settings import Settings
+
+REDIS_WAIT_S = 60.0
+STOP_WAIT_S = 3  # for open connections, from the signal on
+
+log = logging.getLogger(__name__)
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or Ctrl-C; both end within seconds, open connections or not.
+
+    Raises:
+        UnsafeBind: it would be reachable from other machines without a token.
+        PortBusy, StackError: the address cannot be bound.
+        RedisUnavailable: Redis did not answer for a minute.
+    """
+    with listen(settings) as listener:
+        log.info("waiting for Redis")
+        connect(settings, attempts_s=REDIS_WAIT_S).close()
+        host, port = listener.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        log.info("serving on http://%s:%d", shown, port)
+        with _quiet_end():
+            make_server(settings).run(sockets=[listener])
+
+
+def make_server(settings: Settings) -> uvicorn.Server:
+    """The HTTP server, not yet started."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            create_app(settings),
+            timeout_graceful_shutdown=STOP_WAIT_S,
+            log_config=None,  # the process's own logging
+            access_log=False,
+        )
+    )
+
+
+def listen(settings: Settings) -> socket.socket:
+    """A socket bound to the configured address.
+
+    Raises:
+        UnsafeBind, PortBusy, StackError
+    """
+    host, port = settings.api_host, settings.api_port
+    if not settings.api_tokens and not is_loopback(host):
+        raise UnsafeBind(f"{host} can be reached from other machines, and there is no API token")
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family)
+    except OSError as error:
+        raise StackError(f"not an address: {host}", hint="Give an IP address as --host.") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen()  # two sockets may bind to a port, one of them listens
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PortBusy(f"port {port} on {host} is in use") from error
+        raise StackError(
+            f"cannot bind to {host}:{port}: {error.strerror}",
+            hint="Choose another --host or --port.",
+        ) from error
+    return listener
+
+
+@contextlib.contextmanager
+def _quiet_end() -> Iterator[None]:
+    """Uvicorn raises the signal that stopped it once more: here it was an order well obeyed."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: None)
+    with contextlib.suppress(KeyboardInterrupt):
+        yield

@@ -1,0 +1,239 @@
+"""The Python client of the API."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, TypeVar
+from urllib.parse import quote, urlsplit
+
+import httpx
+from pydantic import BaseModel
+
+from shoal.errors import ApiError, ApiUnreachable, SourceNotFound, StorageNotWritable
+from shoal.frames import pack
+from shoal.jobs import State
+from shoal.records import Record, TimelineEvent
+from shoal.wire import Page, QueueStatus, ResultFile, ResultFiles, Timeline, Upload
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+CHUNK = 1 << 20
+PAGE = 200
+TIMEOUT = httpx.Timeout(60, connect=5)
+POLL_S = 0.5
+PATIENCE_S = 60.0  # how long 'watch' waits for an API or a Redis that went away
+
+OnBytes = Callable[[int, int], object]  # bytes so far, bytes in all
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Client:
+    """Talks to one API. Use it as a context manager, or call ``close``.
+
+    Every method raises ``ApiError`` (with the API's ``remote_code`` and ``hint``) where the API
+    refuses, and ``ApiUnreachable`` where it does not answer.
+    """
+
+    def __init__(self, url: str = DEFAULT_URL, token: str = "") -> None:
+        self.url = url.rstrip("/")
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        # A proxy from the environment leads away from an API on this machine.
+        local = urlsplit(self.url).hostname in ("127.0.0.1", "localhost", "::1")
+        self._http = httpx.Client(headers=headers, timeout=TIMEOUT, trust_env=not local)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    # --- jobs ------------------------------------------------------------------------------------
+
+    def submit(self, uri: str, prompts: Iterable[str], **options: Any) -> Record:
+        """Queue a video; ``options`` are the fields of ``shoal.jobs.Options``.
+
+        The very same job is not done twice: the record may be that of one already done.
+        """
+        body = {"uri": uri, "prompts": list(prompts), "options": options}
+        return self._json(Record, "POST", "/videos", json=body)
+
+    def get(self, job_id: str) -> Record:
+        return self._json(Record, "GET", _job(job_id))
+
+    def list(
+        self, *, state: State | str | None = None, text: str = "", limit: int | None = None
+    ) -> Iterator[Record]:
+        """Jobs, newest first, fetched as they are asked for; ``limit`` of them or all."""
+        query = {"state": str(state) if state else None, "text": text or None}
+        query = {name: value for name, value in query.items() if value is not None}
+        cursor, left = "", limit
+        while left is None or left > 0:
+            size = PAGE if left is None else min(PAGE, left)
+            params = query | {"limit": str(size), "cursor": cursor}
+            page = self._json(Page, "GET", "/videos", params=params)
+            yield from page.items
+            left = None if left is None else left - len(page.items)
+            cursor = page.next_cursor
+            if not cursor:
+                return
+
+    def cancel(self, job_id: str) -> Record:
+        return self._json(Record, "DELETE", _job(job_id))
+
+    def retry(self, job_id: str) -> Record:
+        return self._json(Record, "POST", _job(job_id) + "/retry")
+
+    def timeline(self, job_id: str) -> Sequence[TimelineEvent]:
+        return self._json(Timeline, "GET", _job(job_id) + "/timeline").items
+
+    def queue(self) -> QueueStatus:
+        return self._json(QueueStatus, "GET", "/queue")
+
+    def watch(self, *job_ids: str, poll_s: float = POLL_S) -> Iterator[Record]:
+        """Each job's record now and whenever it has changed, until all are final."""
+        last: dict[str, Record] = {}
+        open_ids = list(dict.fromkeys(job_ids))
+        while open_ids:
+            for job_id in tuple(open_ids):
+                record = self._get_patiently(job_id, poll_s)
+                if record.state.is_final:
+                    open_ids.remove(job_id)
+                if record != last.get(job_id):
+                    last[job_id] = record
+                    yield record
+            if open_ids:
+                time.sleep(poll_s)
+
+    def wait(self, job_id: str, poll_s: float = POLL_S) -> Record:
+        """The record once the job is final."""
+        *_, record = self.watch(job_id, poll_s=poll_s)
+        return record
+
+    # --- files -----------------------------------------------------------------------------------
+
+    def upload(self, path: Path | str, on_bytes: OnBytes | None = None) -> Upload:
+        """Send a video, or a folder of JPEG or PNG frames, to the API's storage.
+
+        Raises:
+            SourceNotFound: no such file, or it may not be read.
+            NoFrames: a folder without frames.
+        """
+        path = Path(path)
+        try:
+            if path.is_dir():
+                with pack(path) as file:
+                    return self._send(file, f"{path.resolve().name}.tar", on_bytes)
+            with path.open("rb") as file:
+                return self._send(file, path.name, on_bytes)
+        except OSError as error:
+            hint = "Check the path and your right to read it."
+            raise SourceNotFound(f"cannot read {path}: {error.strerror}", hint=hint) from error
+
+    def results(self, job_id: str) -> Sequence[ResultFile]:
+        return self._json(ResultFiles, "GET", _job(job_id) + "/results").items
+
+    def download(
+        self, job_id: str, name: str, to: Path | str = ".", on_bytes: OnBytes | None = None
+    ) -> Path:
+        """Save one result in the folder ``to``; it appears there once it is complete.
+
+        Raises:
+            StorageNotWritable: the folder or the file cannot be written.
+        """
+        target = Path(to) / Path(name).name
+        partial = target.with_name(f".{target.name}.partial")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                self._fetch(f"{_job(job_id)}/results/{quote(name, safe='')}", file, on_bytes)
+            return partial.replace(target)
+        except OSError as error:
+            hint = "Choose another folder, or free some space."
+            raise StorageNotWritable(
+                f"cannot write {target}: {error.strerror}", hint=hint
+            ) from error
+        finally:
+            partial.unlink(missing_ok=True)
+
+    # --- HTTP ------------------------------------------------------------------------------------
+
+    def _json(self, model: type[Model], method: str, path: str, **request: Any) -> Model:
+        with _unreachable(self.url):
+            response = self._http.request(method, self.url + path, **request)
+        _raise_for_problem(response)
+        return model.model_validate_json(response.content)
+
+    def _get_patiently(self, job_id: str, poll_s: float) -> Record:
+        """The record, past a restart of the API or of Redis."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return self.get(job_id)
+            except (ApiUnreachable, ApiError) as error:
+                away = isinstance(error, ApiUnreachable) or error.status in (502, 503, 504)
+                if not away or time.monotonic() > deadline:
+                    raise
+            time.sleep(poll_s)
+
+    def _send(self, file: IO[bytes], name: str, on_bytes: OnBytes | None) -> Upload:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        return self._json(
+            Upload,
+            "PUT",
+            f"/uploads/{quote(name, safe='')}",
+            content=_chunks(file, size, on_bytes),
+            headers={"Content-Length": str(size)},
+        )
+
+    def _fetch(self, path: str, file: IO[bytes], on_bytes: OnBytes | None) -> None:
+        with _unreachable(self.url), self._http.stream("GET", self.url + path) as response:
+            if response.is_error:
+                response.read()
+                _raise_for_problem(response)
+            size, done = int(response.headers.get("Content-Length", 0)), 0
+            for chunk in response.iter_bytes(CHUNK):
+                file.write(chunk)
+                done += len(chunk)
+                if on_bytes:
+                    on_bytes(done, size)
+
+
+@contextmanager
+def _unreachable(url: str) -> Iterator[None]:
+    """Name what httpx raises when there is no answer."""
+    try:
+        yield
+    except (httpx.TransportError, httpx.InvalidURL) as error:
+        raise ApiUnreachable(f"no answer from {url}: {error}") from error
+
+
+def _raise_for_problem(response: httpx.Response) -> None:
+    if response.is_success:
+        return
+    try:
+        problem: Mapping[str, Any] = response.json()
+        message, code, hint = (str(problem[name]) for name in ("detail", "code", "hint"))
+    except (ValueError, LookupError, TypeError):  # not by Shoal: a proxy, another service
+        message = f"HTTP {response.status_code} {response.reason_phrase} from {response.url}"
+        code, hint = ApiError.code, "Check that this is the address of a Shoal API."
+    raise ApiError(message, status=response.status_code, code=code, hint=hint)
+
+
+def _chunks(file: IO[bytes], size: int, on_bytes: OnBytes | None) -> Iterator[bytes]:
+    done = 0
+    while chunk := file.read(CHUNK):
+        yield chunk
+        done += len(chunk)
+        if on_bytes:
+            on_bytes(done, size)
+
+
+def _job(job_id: str) -> str:
+    return f"/videos/{quote(job_id, safe='')}"

@@ -1,0 +1,42 @@
+"""A folder of frames as one tar: what is uploaded when a folder is submitted."""
+
+from __future__ import annotations
+
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import IO
+
+from shoal.errors import NoFrames
+
+SUFFIXES = {".jpg", ".jpeg", ".png"}
+IN_MEMORY_BYTES = 64 << 20  # a larger tar is made on disk
+
+
+def pack(folder: Path) -> IO[bytes]:
+    """A tar of the JPEG and PNG files directly in ``folder``, in order of their names.
+
+    The same files make the same bytes, whoever owns them and whenever they were written: the
+    same folder is the same job.
+
+    Raises:
+        NoFrames: there are none.
+    """
+    frames = sorted(
+        (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()),
+        key=lambda path: path.name,
+    )
+    if not frames:
+        raise NoFrames(
+            f"no JPEG or PNG files in {folder}",
+            hint="Submit a video file, or a folder with the frames directly in it.",
+        )
+    packed = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115 - returned
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for path in frames:
+            member = tarfile.TarInfo(path.name)  # no owner, no time
+            member.size = path.stat().st_size
+            with path.open("rb") as frame:
+                tar.addfile(member, frame)
+    packed.seek(0)
+    return packed

@@ -1,0 +1,84 @@
+"""What goes over HTTP between the API and its clients, beside the records themselves."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shoal.jobs import Options, State
+from shoal.records import Record, TimelineEvent
+from shoal.workers import WorkerInfo
+
+
+class Submission(BaseModel):
+    """``POST /videos``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    uri: str = Field(
+        min_length=1,
+        max_length=4096,
+        description="The video, or with a / at its end a folder of JPEG or PNG frames.",
+    )
+    prompts: list[str] = Field(description="What to find, in words.")
+    options: Options = Options()
+
+
+class Upload(BaseModel):
+    """A stored upload: ``uri`` is what to submit."""
+
+    uri: str
+    bytes: int
+    sha256: str
+
+
+class Page(BaseModel):
+    """Jobs, newest first."""
+
+    items: list[Record]
+    next_cursor: str = Field(
+        description="Give it as 'cursor' for the next page; empty on the last one. With a text "
+        "filter a page may come out short, even empty, and still have a next one."
+    )
+
+
+class Timeline(BaseModel):
+    """What happened to a job, oldest first."""
+
+    items: list[TimelineEvent]
+
+
+class ResultFile(BaseModel):
+    """One file of a job's results."""
+
+    name: str
+    bytes: int
+    content_type: str
+    url: str = Field(description="Where to get it, relative to the API.")
+
+
+class ResultFiles(BaseModel):
+    """A job's results; empty until it has succeeded."""
+
+    uri: str = Field(description="The folder they lie in.")
+    items: list[ResultFile]
+
+
+class QueueStatus(BaseModel):
+    """The queue and who works on it."""
+
+    queued: int
+    running: int
+    oldest_queued_s: float = Field(description="How long the first in line has waited.")
+    jobs: dict[State, int] = Field(description="Number of jobs by state.")
+    workers: list[WorkerInfo]
+
+
+class Problem(BaseModel):
+    """An error, after RFC 9457 (application/problem+json)."""
+
+    type: str = Field(description="'urn:shoal:problem:' and the code.")
+    title: str
+    status: int
+    detail: str = Field(description="The cause, in one line.")
+    code: str = Field(description="Stable: what scripts should look at.")
+    hint: str = Field(description="What to do about it.")
