@@ -1,0 +1,46 @@
+"""What is known of every engine before a worker sees the job: its name and its words.
+
+The models live in ``worker.predictors``; nothing here needs numpy or a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from shoal.engines import cpu
+from shoal.errors import UnknownEngine, UnknownPrompt
+
+AUTO = "auto"
+
+# Name -> what raises UnknownPrompt for a prompt that the engine has no word for.
+_CHECKS: dict[str, Callable[[str], object]] = {"cpu": cpu.resolve}
+
+
+def names() -> tuple[str, ...]:
+    """The engines there are, without ``auto``, which stands for whichever the worker chooses."""
+    return tuple(_CHECKS)
+
+
+def check_prompts(engine: str, prompts: Iterable[str]) -> None:
+    """Tell at submit time whether an engine can answer all the prompts of a job.
+
+    ``auto`` needs one engine that can.
+
+    Raises:
+        UnknownEngine: there is no engine of this name.
+        UnknownPrompt: no engine that may be used has a word for a prompt.
+    """
+    if engine != AUTO and engine not in _CHECKS:
+        known = ", ".join((AUTO, *_CHECKS))
+        raise UnknownEngine(f"there is no engine {engine!r}", hint=f"Choose one of {known}.")
+    prompts = tuple(prompts)
+    refusals = []
+    for name in _CHECKS if engine == AUTO else (engine,):
+        try:
+            for prompt in prompts:
+                _CHECKS[name](prompt)
+        except UnknownPrompt as refusal:
+            refusals.append(refusal)
+        else:
+            return
+    raise refusals[0]
