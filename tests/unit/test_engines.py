@@ -1,0 +1,115 @@
+"""What is known of engines at submit time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from shoal import engines
+from shoal.engines import cpu
+from shoal.errors import UnknownEngine, UnknownPrompt
+from worker.predictors import load
+
+
+def words(prompt: str) -> set[str]:
+    return {cpu.WORDS[index] for index in cpu.resolve(prompt)}
+
+
+def test_the_vocabulary_is_that_of_coco() -> None:
+    assert len(cpu.WORDS) == len(set(cpu.WORDS)) == 80
+    # Indices by which the detector was trained.
+    known = {
+        0: "person",
+        2: "car",
+        32: "sports ball",
+        40: "wine glass",
+        41: "cup",
+        79: "toothbrush",
+    }
+    assert {index: cpu.WORDS[index] for index in known} == known
+
+
+def test_every_word_answers_to_itself() -> None:
+    assert [cpu.resolve(word) for word in cpu.WORDS] == [(index,) for index in range(80)]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "meaning"),
+    [
+        ("people", {"person"}),
+        ("Women", {"person"}),
+        ("children", {"person"}),
+        ("soccer players", {"person"}),
+        ("buses", {"bus"}),
+        ("benches", {"bench"}),
+        ("knives", {"knife"}),
+        ("ponies", {"horse"}),
+        ("wine glasses", {"wine glass"}),
+        ("mice", {"mouse"}),
+        ("ties", {"tie"}),
+        ("sheep", {"sheep"}),
+        ("skis", {"skis"}),
+        ("scissors", {"scissors"}),
+        ("TVs", {"tv"}),
+        ("balls", {"sports ball", "frisbee"}),
+        ("vehicles", {"car", "motorcycle", "bus", "truck"}),
+        ("  Traffic\tLIGHTS ", {"traffic light"}),
+        ("potted-plants", {"potted plant"}),
+        ("mug", {"cup"}),
+    ],
+)
+def test_case_plural_and_aliases(prompt: str, meaning: set[str]) -> None:
+    assert words(prompt) == meaning
+
+
+@pytest.mark.parametrize("prompt", ["person with a hat", "s", "", "glas", "unicorn", "bu"])
+def test_what_is_not_a_word_is_refused(prompt: str) -> None:
+    with pytest.raises(UnknownPrompt) as caught:
+        cpu.resolve(prompt)
+    assert repr(prompt) in str(caught.value)
+
+
+def test_a_refusal_names_the_closest_words_and_all_words() -> None:
+    with pytest.raises(UnknownPrompt, match=r"'elefant'.*elephant") as caught:
+        cpu.resolve("elefant")
+    assert all(word in caught.value.hint for word in (*cpu.WORDS, "vehicle"))
+
+
+def test_a_refusal_without_close_words_claims_none() -> None:
+    with pytest.raises(UnknownPrompt) as caught:
+        cpu.resolve("qqqqqq")
+    assert "closest" not in str(caught.value)
+
+
+@pytest.mark.parametrize("engine", ["auto", "cpu"])
+def test_check_prompts_wants_every_prompt_known(engine: str) -> None:
+    engines.check_prompts(engine, ["person", "cars"])
+    with pytest.raises(UnknownPrompt, match="unicorn"):
+        engines.check_prompts(engine, ["person", "unicorn"])
+
+
+def test_auto_is_satisfied_by_any_one_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(engines._CHECKS, "open", lambda prompt: None)
+    engines.check_prompts("auto", ["person", "unicorn"])
+    with pytest.raises(UnknownPrompt):
+        engines.check_prompts("cpu", ["person", "unicorn"])
+
+
+def test_an_unknown_engine_is_refused_with_the_known_ones() -> None:
+    assert "cpu" in engines.names()
+    assert "auto" not in engines.names()
+    for refuse in (lambda: engines.check_prompts("gpu", ["person"]), lambda: load("gpu")):
+        with pytest.raises(UnknownEngine, match="'gpu'") as caught:
+            refuse()
+        assert "auto, cpu" in caught.value.hint
+
+
+def test_checking_a_prompt_needs_no_worker_library() -> None:
+    code = (
+        "import sys; from shoal import engines; engines.check_prompts('auto', ['person']);"
+        "print({'numpy', 'cv2', 'onnxruntime', 'av', 'worker'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

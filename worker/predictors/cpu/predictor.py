@@ -1,0 +1,201 @@
+"""The engine that needs no GPU: a small detector, a tracker, and masks from boxes."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import zlib
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnxruntime as ort
+
+from shoal.engines.cpu import WORDS, resolve
+from shoal.errors import InternalError, ModelLoadFailed
+from worker.predictors.base import FrameResult, Mask, ObjectResult
+from worker.predictors.cpu.detector import NanoDet
+from worker.predictors.cpu.masks import PersonMasks, cut_out
+from worker.predictors.cpu.tracker import Box, Track, Tracker, TrackState
+from worker.video.frame import Frame, VideoInfo
+
+WEIGHTS = Path(__file__).parent / "weights"
+MAX_TRACKING_FPS = 15.0  # frames per second from which overlap in time no longer improves
+TRACKING_BUFFER = 0.03  # of the frame's longer side: see ``Tracker``
+DETECTOR_THREADS = 4  # more than these do not make it faster
+STATE_VERSION = 1
+
+PERSON = (WORDS.index("person"),)
+
+
+class CpuPredictor:
+    """NanoDet-G finds, a ByteTrack-style tracker follows, and each box is cut out to a mask.
+
+    Raises:
+        ModelLoadFailed: the weights are missing or onnxruntime refuses them.
+    """
+
+    name = "cpu"
+    device = "cpu"
+
+    def __init__(self) -> None:
+        threads = min(DETECTOR_THREADS, os.cpu_count() or 1)
+        try:
+            self._detector = NanoDet(WEIGHTS / "nanodet_g_fp16.onnx", threads)
+            # So small a network gains nothing from a second thread.
+            self._person_masks = PersonMasks(WEIGHTS / "selfie_256_fp16.onnx", threads=1)
+        except Exception as error:  # onnxruntime's own classes share no documented base
+            raise ModelLoadFailed(f"the cpu engine's weights cannot be loaded: {error}") from error
+        self.versions = {
+            "detector": "NanoDet-G 416",
+            "person_masks": "MediaPipe selfie segmentation 256",
+            "onnxruntime": ort.__version__,
+            "opencv": cv2.__version__,
+        }
+
+    def tracking_fps(self, video: VideoInfo) -> float:
+        """The video's own rate, up to 15 frames per second."""
+        return min(video.fps, MAX_TRACKING_FPS)
+
+    def open(
+        self, video: VideoInfo, prompts: Sequence[str], state: bytes | None = None
+    ) -> CpuSession:
+        """Start a video, or continue one; see ``Predictor.open``."""
+        return CpuSession(self._detector, self._person_masks, video, prompts, state)
+
+
+@dataclass(slots=True)
+class _Sighting:
+    """An object on one frame, while it is not yet certain that it is one."""
+
+    track: Track
+    score: float
+    box: Box
+    mask: Mask
+
+
+class CpuSession:
+    """One video.
+
+    A result is held back while an object on its frame may still be a false alarm, for
+    ``tracker.CONFIRMATION_FRAMES`` - 1 frames at most, so that an object is reported from the
+    first frame on which it was seen. Objects are reported on the frames on which they were
+    detected, never where they are only expected to be. A frame that is not wanted is tracked
+    through: its result has no objects.
+    """
+
+    def __init__(
+        self,
+        detector: NanoDet,
+        person_masks: PersonMasks,
+        video: VideoInfo,
+        prompts: Sequence[str],
+        state: bytes | None,
+    ) -> None:
+        self._detector = detector
+        self._person_masks = person_masks
+        self._prompts = tuple(prompts)
+        self._classes = [resolve(prompt) for prompt in prompts]
+        buffer = TRACKING_BUFFER * max(video.width, video.height)
+        self._pending: deque[tuple[int, list[_Sighting]]] = deque()
+        if state is None:
+            self._tracker = Tracker(buffer)
+        else:
+            self._restore(buffer, state)
+
+    def step(self, frames: Sequence[Frame]) -> list[FrameResult]:
+        """Track through the next frames; see ``Session.step``."""
+        settled = []
+        for frame in frames:
+            detections = self._detector.detect(frame.picture, self._classes)
+            seen = self._tracker.update(frame.time_s, detections)
+            sightings = self._outline(frame, seen) if frame.wanted and seen else []
+            self._pending.append((frame.index, sightings))
+            settled += self._settled()
+        return settled
+
+    def finish(self) -> list[FrameResult]:
+        """The results still owed after the last frame."""
+        self._tracker.finish()
+        return self._settled()
+
+    def close(self) -> None:
+        """Drop what is pending; the models stay with the predictor."""
+        self._pending.clear()
+
+    def _outline(self, frame: Frame, tracks: Sequence[Track]) -> list[_Sighting]:
+        bgr = frame.bgr()
+        return [
+            _Sighting(
+                track,
+                track.score,
+                track.box,
+                self._person_masks.segment(bgr, track.box)
+                if self._classes[track.label] == PERSON
+                else cut_out(bgr, track.box),
+            )
+            for track in tracks
+        ]
+
+    def _settled(self) -> list[FrameResult]:
+        """Take the leading frames on which no track is tentative any more."""
+        results = []
+        while self._pending:
+            index, sightings = self._pending[0]
+            if any(s.track.state is TrackState.TENTATIVE for s in sightings):
+                break
+            self._pending.popleft()
+            objects = [
+                ObjectResult(
+                    s.track.object_id, self._prompts[s.track.label], s.score, s.box, s.mask
+                )
+                for s in sightings
+                if s.track.object_id
+            ]
+            results.append(FrameResult(index, objects))
+        return results
+
+    def state(self) -> bytes:
+        """The tracks and the results held back, as JSON; some kilobytes, whatever the length."""
+        pending = [
+            [index, [_dump(s) for s in sightings if s.track in self._tracker.tracks]]
+            for index, sightings in self._pending
+        ]
+        state = {"version": STATE_VERSION, "tracker": self._tracker.dump(), "pending": pending}
+        return json.dumps(state, separators=(",", ":")).encode()
+
+    def _restore(self, buffer: float, state: bytes) -> None:
+        known = json.loads(state)
+        if known["version"] != STATE_VERSION:
+            raise InternalError(
+                f"the cpu engine's state has version {known['version']}, not {STATE_VERSION}"
+            )
+        self._tracker = Tracker.load(buffer, known["tracker"])
+        tracks = {track.number: track for track in self._tracker.tracks}
+        for index, sightings in known["pending"]:
+            self._pending.append((index, [_load(s, tracks) for s in sightings]))
+
+
+def _dump(sighting: _Sighting) -> dict[str, Any]:
+    bits = sighting.mask.bits
+    packed = zlib.compress(np.packbits(bits).tobytes())
+    return {
+        "track": sighting.track.number,
+        "score": sighting.score,
+        "box": sighting.box,
+        "mask": [sighting.mask.x, sighting.mask.y, *bits.shape, base64.b64encode(packed).decode()],
+    }
+
+
+def _load(fields: dict[str, Any], tracks: dict[int, Track]) -> _Sighting:
+    x, y, height, width, text = fields["mask"]
+    packed = np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8)
+    bits = np.unpackbits(packed, count=height * width).reshape(height, width)
+    return _Sighting(
+        tracks[fields["track"]], fields["score"], tuple(fields["box"]), Mask(x, y, bits)
+    )
