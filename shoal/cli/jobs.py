@@ -1,0 +1,212 @@
+"""The commands about jobs. What they print goes to stdout, progress and advice to stderr."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from shoal.cli import output
+from shoal.cli.session import Batch, Json, resolve, session_of
+from shoal.errors import ResultNotFound
+from shoal.exits import Exit
+from shoal.jobs import State, clean_prompts
+
+if TYPE_CHECKING:
+    from shoal.client import Client
+    from shoal.records import Record
+
+Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Job ids, or how they begin.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="A job's id, or how it begins.")]
+
+
+def submit(
+    ctx: typer.Context,
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="SOURCE...", help="Videos, folders of frames (uploaded), or URIs."),
+    ],
+    prompt: Annotated[
+        list[str], typer.Option("--prompt", "-p", help="What to find; repeat it for more.")
+    ],
+    sample_fps: Annotated[
+        float | None, typer.Option(help="Frames per second to write; 0: every frame. [default: 1]")
+    ] = None,
+    max_frames: Annotated[
+        int | None, typer.Option(help="Stop after this many written frames.")
+    ] = None,
+    engine: Annotated[str | None, typer.Option(help="Which engine. [default: auto]")] = None,
+    sequence_fps: Annotated[
+        float | None, typer.Option(help="Frames per second of a folder of frames. [default: 1]")
+    ] = None,
+    allow_truncated: Annotated[
+        bool, typer.Option("--allow-truncated", help="Process what there is of a cut off video.")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Wait for the outcome.")] = False,
+    json: Json = False,
+) -> None:
+    """Submit videos: **shoal submit match.mp4 -p person -p ball --watch**"""
+    from shoal.cli.watching import follow
+
+    given = {
+        "sample_fps": sample_fps,
+        "max_frames": max_frames,
+        "engine": engine,
+        "sequence_fps": sequence_fps,
+        "allow_truncated": allow_truncated or None,
+    }
+    options = {name: value for name, value in given.items() if value is not None}
+    prompts = clean_prompts(prompt)  # before anything is uploaded
+    batch = Batch(session_of(ctx))
+    with batch.session.connect() as client:
+        batch.run(sources, lambda source: client.submit(_uri(client, source), prompts, **options))
+        if watch:
+            batch.records = follow(client, [record.id for record in batch.records])
+    batch.finish(_show_outcomes if watch else _show_submitted)
+    if watch:
+        _exit_for(batch.records)
+
+
+def list_jobs(
+    ctx: typer.Context,
+    state: Annotated[State | None, typer.Option(help="Only jobs in this state.")] = None,
+    text: Annotated[str, typer.Option(help="Only with this in the id, URI or prompts.")] = "",
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")] = 20,
+    json: Json = False,
+) -> None:
+    """List jobs, newest first."""
+    from shoal.cli.views import show_jobs
+
+    session = session_of(ctx)
+    with session.connect() as client:
+        records = list(client.list(state=state, text=text, limit=limit))
+    if session.json:
+        output.print_json({"items": records})
+    elif records:
+        show_jobs(records)
+    else:
+        output.err.print("no jobs" + (" that match" if state or text else ""))
+
+
+def show(ctx: typer.Context, job_id: Id, json: Json = False) -> None:
+    """Show a job, its timeline, and why it failed."""
+    from shoal.cli.views import show_job
+
+    session = session_of(ctx)
+    with session.connect() as client:
+        record = client.get(resolve(client, job_id))
+        timeline = client.timeline(record.id)
+    if session.json:
+        output.print_json({**record.model_dump(mode="json"), "timeline": timeline})
+    else:
+        show_job(record, timeline)
+
+
+def watch(ctx: typer.Context, job_ids: Ids, json: Json = False) -> None:
+    """Follow jobs until all have ended."""
+    from shoal.cli.watching import follow
+
+    session = session_of(ctx)
+    with session.connect() as client:
+        records = follow(client, [resolve(client, job_id) for job_id in job_ids])
+    if session.json:
+        output.print_json({"items": records})
+    else:
+        _show_outcomes(records)
+    _exit_for(records)
+
+
+def cancel(ctx: typer.Context, job_ids: Ids, json: Json = False) -> None:
+    """Cancel jobs, waiting or running."""
+    from shoal.cli.views import show_jobs
+
+    batch = Batch(session_of(ctx))
+    with batch.session.connect() as client:
+        batch.run(job_ids, lambda job_id: client.cancel(resolve(client, job_id)))
+    batch.finish(show_jobs)
+
+
+def retry(ctx: typer.Context, job_ids: Ids, json: Json = False) -> None:
+    """Queue failed or cancelled jobs again."""
+    from shoal.cli.views import show_jobs
+
+    batch = Batch(session_of(ctx))
+    with batch.session.connect() as client:
+        batch.run(job_ids, lambda job_id: client.retry(resolve(client, job_id)))
+    batch.finish(show_jobs)
+
+
+def download(
+    ctx: typer.Context,
+    job_id: Id,
+    to: Annotated[Path, typer.Option(help="Folder to put them in.", file_okay=False)] = Path(),
+    json: Json = False,
+) -> None:
+    """Download a job's results."""
+    from shoal.cli.watching import transfer
+
+    session = session_of(ctx)
+    saved: list[Path] = []
+    with session.connect() as client:
+        job_id = resolve(client, job_id)
+        files = client.results(job_id)
+        if not files:
+            state = client.get(job_id).state
+            raise ResultNotFound(f"the job has no results: it is {state}")
+        for file in files:
+            with transfer(file.name) as on_bytes:
+                saved.append(client.download(job_id, file.name, to, on_bytes))
+            if not session.json:
+                output.out.print(f"{saved[-1]}  {output.size(file.bytes)}", markup=False)
+    if session.json:
+        output.print_json({"files": saved})
+
+
+def queue(ctx: typer.Context, json: Json = False) -> None:
+    """Show how much waits, and the workers."""
+    from shoal.cli.views import show_queue
+
+    session = session_of(ctx)
+    with session.connect() as client:
+        status = client.queue()
+    if session.json:
+        output.print_json(status)
+    else:
+        show_queue(status)
+
+
+def _uri(client: Client, source: str) -> str:
+    """A URI as it is; anything else is a local path and is uploaded."""
+    if "://" in source:
+        return source
+    from shoal.cli.watching import transfer
+
+    path = Path(source).expanduser()
+    with transfer(path.name) as on_bytes:
+        return client.upload(path, on_bytes).uri
+
+
+def _show_submitted(records: list[Record]) -> None:
+    from shoal.cli.views import SHORT_ID, show_jobs
+
+    show_jobs(records)
+    open_ids = [record.id[:SHORT_ID] for record in records if not record.state.is_final]
+    if open_ids:
+        output.advise(f"follow with: shoal watch {' '.join(open_ids)}")
+
+
+def _show_outcomes(records: list[Record]) -> None:
+    from shoal.cli.views import SHORT_ID, show_failure, show_jobs
+
+    show_jobs(records)
+    for record in records:
+        show_failure(record)
+    done = next((record for record in records if record.state == State.SUCCEEDED), None)
+    if done:
+        output.advise(f"get the files with: shoal download {done.id[:SHORT_ID]} --to DIR")
+
+
+def _exit_for(records: list[Record]) -> None:
+    if any(record.state != State.SUCCEEDED for record in records):
+        raise typer.Exit(Exit.FAILED)

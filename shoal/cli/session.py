@@ -1,0 +1,123 @@
+"""What the commands share: the API they talk to, and how they end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic import BaseModel
+from typer.core import TyperGroup
+
+from shoal.cli import output
+from shoal.errors import JobNotFound, RequestError, ShoalError
+from shoal.exits import Exit, exit_code
+
+if TYPE_CHECKING:
+    from shoal.client import Client
+    from shoal.records import Record
+
+ID_CHARS = 24
+MIN_PREFIX_CHARS = 4
+
+
+@dataclass
+class Session:
+    """One run of the command line."""
+
+    url: str
+    token: str
+    json: bool = False  # as the command's --json says
+
+    def connect(self) -> Client:
+        from shoal.client import Client  # httpx takes its time, and --help has no use for it
+
+        return Client(self.url, self.token)
+
+
+def session_of(ctx: typer.Context) -> Session:
+    session: Session = ctx.obj
+    return session
+
+
+def _keep(ctx: typer.Context, wanted: bool) -> bool:
+    # In the session, so that the handling of errors knows it too.
+    session_of(ctx).json = wanted
+    return wanted
+
+
+Json = Annotated[
+    bool, typer.Option("--json", callback=_keep, help="Print one JSON document, and only that.")
+]
+
+
+class ShoalGroup(TyperGroup):
+    """Ends every command that meets a Shoal error with its cause, its hint and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ShoalError as error:
+            output.show_error(error)
+            if ctx.obj and ctx.obj.json:
+                output.print_json({"error": output.described(error)})
+            raise typer.Exit(exit_code(error)) from error
+
+
+def resolve(client: Client, id_or_prefix: str) -> str:
+    """A job's full id.
+
+    Raises:
+        JobNotFound, RequestError: no job has an id that starts so, or several have.
+    """
+    prefix = id_or_prefix.lower()
+    if len(prefix) >= ID_CHARS:
+        return prefix
+    found = []
+    if len(prefix) >= MIN_PREFIX_CHARS:
+        found = [record.id for record in client.list(text=prefix) if record.id.startswith(prefix)]
+    if not found:
+        raise JobNotFound(f"no job has an id that starts with {id_or_prefix!r}")
+    if len(found) > 1:
+        raise RequestError(
+            f"{len(found)} jobs have an id that starts with {prefix}", hint="Give more of it."
+        )
+    return found[0]
+
+
+class Batch:
+    """Does one thing to many items; a failure with one does not keep the others from it."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.records: list[Record] = []
+        self.errors: list[tuple[str, ShoalError]] = []
+
+    def run(self, items: Sequence[str], act: Callable[[str], Record]) -> None:
+        """``act`` on every item; an API that is away ends it."""
+        for item in items:
+            try:
+                self.records.append(act(item))
+            except ShoalError as error:
+                output.show_error(error, item if len(items) > 1 else "")
+                self.errors.append((item, error))
+                if exit_code(error) == Exit.UNREACHABLE:
+                    return
+
+    def finish(self, show: Callable[[list[Record]], None]) -> None:
+        """Print what came of it, and end the command with the first error's exit code."""
+        if self.session.json:
+            output.print_json(self._document())
+        elif self.records:
+            show(self.records)
+        if self.errors:
+            raise typer.Exit(exit_code(self.errors[0][1]))
+
+    def _document(self) -> dict[str, Any]:
+        items: list[BaseModel] = [*self.records]
+        document: dict[str, Any] = {"items": items}
+        if self.errors:
+            errors = [{"item": item} | output.described(error) for item, error in self.errors]
+            document |= {"error": errors[0], "errors": errors}
+        return document
