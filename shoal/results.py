@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 from pydantic import BaseModel, Field
 
@@ -28,6 +29,12 @@ def masks_name(spec: JobSpec) -> str:
 def metadata_name(spec: JobSpec) -> str:
     """Written last: who sees it sees every result."""
     return f"{spec.stem}_metadata.json"
+
+
+def result_uri(spec: JobSpec, name: str) -> str:
+    """Where a result file lies."""
+    prefix = spec.results_prefix
+    return prefix + (quote(name) if prefix.startswith("file:") else name)
 
 
 def content_type(name: str) -> str:

@@ -68,6 +68,7 @@ class Attempt:
         self.model.send(
             Run(
                 spec=record.spec,
+                worker=record.worker,
                 attempt=record.attempt,
                 model_loads=self.model.loads,
                 work_dir=str(work_dir),

@@ -22,6 +22,7 @@ class Run(BaseModel):
 
     kind: Literal["run"] = "run"
     spec: JobSpec
+    worker: str
     attempt: int
     model_loads: int
     work_dir: str  # an empty folder of the job's own; the parent removes it

@@ -60,10 +60,10 @@ class Control:
     def should_stop(self) -> bool:
         return self._stop.is_set()
 
-    def report(self, progress: Progress) -> None:
-        """Tell the parent, unless it was told a moment ago."""
+    def report(self, progress: Progress, *, now: bool = False) -> None:
+        """Tell the parent, unless it was told a moment ago and it can wait."""
         at = time.monotonic()
-        if at - self._last_report >= REPORT_S:
+        if now or at - self._last_report >= REPORT_S:
             self._last_report = at
             self.link.send(Report(progress=progress))
 

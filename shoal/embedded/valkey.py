@@ -60,6 +60,7 @@ class Valkey:
 port {self.port}
 requirepass {self.password}
 dir "{self.folder}"
+loglevel warning
 appendonly yes
 appendfsync everysec
 save ""

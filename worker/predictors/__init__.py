@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 from shoal import engines
 from shoal.errors import UnknownEngine
 from worker.predictors.base import Predictor
@@ -10,7 +12,8 @@ from worker.predictors.base import Predictor
 def load(engine: str) -> Predictor:
     """Load a model, once for all videos of the process; ``auto`` takes the best one here.
 
-    The engine's libraries are imported here and not before.
+    ``package.module:factory`` calls a factory of the operator's own, which returns a
+    ``Predictor``. The engine's libraries are imported here and not before.
 
     Raises:
         UnknownEngine: there is no engine of this name.
@@ -20,5 +23,9 @@ def load(engine: str) -> Predictor:
         from worker.predictors.cpu.predictor import CpuPredictor
 
         return CpuPredictor()
+    module, colon, factory = engine.partition(":")
+    if colon:
+        predictor: Predictor = getattr(importlib.import_module(module), factory)()
+        return predictor
     known = ", ".join((engines.AUTO, *engines.names()))
     raise UnknownEngine(f"there is no engine {engine!r}", hint=f"Choose one of {known}.")

@@ -1,0 +1,181 @@
+"""Workers and model processes that are killed, get stuck or must go, in the middle of a video."""
+
+from __future__ import annotations
+
+import signal
+
+import psutil
+import pytest
+
+from shoal.jobs import Options, State
+from shoal.records import TimelineEvent
+from tests.conftest import SubmitClip
+from tests.processes import Processes, descendants, eventually, model_process
+
+
+def named(events: list[TimelineEvent], name: str) -> list[TimelineEvent]:
+    return [event for event in events if event.event == name]
+
+
+def test_a_segfault_is_named_retried_and_given_up(
+    processes: Processes, submit_clip: SubmitClip
+) -> None:
+    job_id = submit_clip()
+    worker = processes.worker("tests.fakes:Crashing")
+    record = processes.wait_state(job_id, "failed", timeout_s=120)
+    assert record.error is not None
+    assert record.error.code == "model_process_died"
+    assert "SIGSEGV" in record.error.message
+    events = processes.queue.records.timeline(job_id)
+    assert len(named(events, "started")) == 1 + processes.settings.retries
+    assert worker.poll() is None
+
+
+def test_a_kill_of_the_model_process_loses_nothing(
+    processes: Processes, submit_clip: SubmitClip
+) -> None:
+    ids = [submit_clip(prompts=(f"person {i}",)) for i in range(3)]
+    worker = processes.worker("tests.fakes:CrashingOnce")
+    for job_id in ids:
+        assert processes.wait_state(job_id, "succeeded", "failed").state == State.SUCCEEDED
+    failures = [
+        event
+        for job_id in ids
+        for event in named(processes.queue.records.timeline(job_id), "failure")
+    ]
+    assert [event.detail["code"] for event in failures] == ["model_process_died"]
+    assert "SIGKILL" in failures[0].detail["message"]
+    assert worker.poll() is None
+
+
+def test_an_idle_model_process_that_is_killed_is_replaced(
+    processes: Processes, submit_clip: SubmitClip
+) -> None:
+    worker = processes.worker()
+    eventually(lambda: processes.idle_workers(), "the worker to be idle")
+    model_process(worker).kill()
+    job_id = submit_clip()
+    assert processes.wait_state(job_id, "succeeded", "failed").state == State.SUCCEEDED
+
+
+def test_a_killed_worker_is_replaced_by_another(
+    processes: Processes, submit_clip: SubmitClip
+) -> None:
+    job_id = submit_clip()
+    first = processes.worker("tests.fakes:Slow")
+    processes.wait_frames(job_id)
+    model = model_process(first)
+    first.kill()
+    first.wait()
+    psutil.wait_procs([model], timeout=10)
+    assert not model.is_running()  # it died with its parent
+    processes.api()  # runs the reaper
+    processes.worker()
+    record = processes.wait_state(job_id, "succeeded", "failed")
+    assert (record.state, record.failures) == (State.SUCCEEDED, 0)
+    assert named(processes.queue.records.timeline(job_id), "lost")
+    # The folder of the dead worker went when the new one came.
+    assert len(list(processes.settings.work_dir.iterdir())) == 1
+
+
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_that_must_go_gives_its_job_back(
+    processes: Processes, submit_clip: SubmitClip, sig: signal.Signals
+) -> None:
+    job_id = submit_clip()
+    other = submit_clip(prompts=("car",))
+    worker = processes.worker("tests.fakes:Slow")
+    processes.wait_frames(job_id)
+    worker.send_signal(sig)
+    assert worker.wait(timeout=30) == 0
+    record = processes.queue.records.get(job_id)
+    assert (record.state, record.preemptions, record.failures) == (State.QUEUED, 1, 0)
+    queued = [i.decode() for i in processes.queue.redis.lrange(processes.queue.rq.key, 0, -1)]
+    assert queued == [job_id, other]
+    assert not any(processes.settings.work_dir.iterdir())
+    assert not processes.queue.redis.keys("rq:execution:*")
+
+
+def test_an_idle_worker_goes_at_once(processes: Processes) -> None:
+    worker = processes.worker()
+    eventually(lambda: processes.idle_workers(), "the worker to be idle")
+    worker.terminate()
+    assert worker.wait(timeout=30) == 0
+    assert not processes.idle_workers()
+
+
+def test_a_model_process_that_does_not_react_is_killed_at_the_end_of_the_grace(
+    processes: Processes, submit_clip: SubmitClip
+) -> None:
+    job_id = submit_clip()
+    worker = processes.worker("tests.fakes:Stuck", SHOAL_GRACE_S="1")
+    processes.wait_state(job_id, "running")
+    eventually(lambda: descendants(worker), "the model process")
+    eventually(
+        lambda: processes.queue.records.get(job_id).progress.stage == "process", "the video to run"
+    )
+    worker.terminate()
+    assert worker.wait(timeout=30) == 0
+    assert processes.queue.records.get(job_id).state == State.QUEUED
+
+
+def test_a_second_signal_ends_it_at_once(processes: Processes, submit_clip: SubmitClip) -> None:
+    job_id = submit_clip()
+    worker = processes.worker("tests.fakes:Stuck", SHOAL_GRACE_S="600")
+    eventually(
+        lambda: processes.queue.records.get(job_id).progress.stage == "process", "the video to run"
+    )
+    children = descendants(worker)
+    worker.terminate()
+    eventually(lambda: "stops" in processes.logs(), "the first signal to be handled")
+    worker.terminate()
+    assert worker.wait(timeout=30) == 128 + signal.SIGTERM
+    assert not psutil.wait_procs(children, timeout=10)[1]
+
+
+def test_a_video_that_takes_too_long_is_stopped(
+    processes: Processes, submit_clip: SubmitClip
+) -> None:
+    job_id = submit_clip()
+    processes.worker("tests.fakes:Slow", SHOAL_JOB_TIMEOUT_S="0.5")
+    record = processes.wait_state(job_id, "failed", "succeeded")
+    assert record.error is not None
+    assert record.error.code == "timeout"
+    assert record.attempt == 1  # not tried again
+
+
+def test_a_running_video_is_cancelled(processes: Processes, submit_clip: SubmitClip) -> None:
+    job_id = submit_clip()
+    worker = processes.worker("tests.fakes:Slow")
+    processes.wait_frames(job_id)
+    pid = model_process(worker).pid
+    processes.queue.cancel(job_id)
+    processes.wait_state(job_id, "cancelled")
+    after = submit_clip(prompts=("car",), options=Options(max_frames=3))
+    processes.wait_state(after, "succeeded")
+    assert model_process(worker).pid == pid  # the model stayed loaded
+
+
+def test_an_unexpected_exception_fails_the_job_and_not_the_worker(
+    processes: Processes, submit_clip: SubmitClip
+) -> None:
+    job_id = submit_clip()
+    worker = processes.worker("tests.fakes:Raising")
+    record = processes.wait_state(job_id, "failed")
+    assert record.error is not None
+    assert record.error.code == "internal_error"
+    assert "ZeroDivisionError" in record.error.traceback
+    after = submit_clip(prompts=("car",), options=Options(max_frames=2))
+    processes.wait_state(after, "succeeded")
+    assert worker.poll() is None
+
+
+def test_a_model_that_cannot_be_loaded_takes_no_job(
+    processes: Processes, submit_clip: SubmitClip
+) -> None:
+    job_id = submit_clip()
+    worker = processes.worker("tests.fakes:Unloadable")
+    assert worker.wait(timeout=60) == 1
+    assert "the weights are not there" in processes.logs()
+    record = processes.queue.records.get(job_id)
+    assert (record.state, record.attempt) == (State.QUEUED, 0)

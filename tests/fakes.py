@@ -1,0 +1,117 @@
+"""Predictors that misbehave on purpose. ``SHOAL_ENGINE=tests.fakes:NAME`` loads one."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from worker.predictors.base import FrameResult, Mask, ObjectResult
+from worker.video.frame import Frame, VideoInfo
+
+
+class FakeSession:
+    """One square per prompt, drifting to the right."""
+
+    def __init__(self, predictor: Fake, prompts: Sequence[str]) -> None:
+        self.predictor = predictor
+        self.prompts = prompts
+
+    def step(self, frames: Sequence[Frame]) -> list[FrameResult]:
+        return [self._one(frame) for frame in frames]
+
+    def _one(self, frame: Frame) -> FrameResult:
+        self.predictor.before_frame(frame)
+        objects = []
+        for number, prompt in enumerate(self.prompts, start=1):
+            x, y = frame.index % 50, 20 * number
+            mask = Mask(x, y, np.ones((10, 10), np.uint8))
+            objects.append(ObjectResult(number, prompt, 0.9, (x, y, x + 10.0, y + 10.0), mask))
+        return FrameResult(frame.index, objects)
+
+    def finish(self) -> list[FrameResult]:
+        return []
+
+    def state(self) -> bytes:
+        return b""
+
+    def close(self) -> None:
+        self.predictor.sessions_open -= 1
+
+
+class Fake:
+    """Well behaved, and fast."""
+
+    name = "fake"
+    device = "cpu"
+
+    def __init__(self) -> None:
+        self.versions: dict[str, str] = {}
+        self.sessions_open = 0
+
+    def tracking_fps(self, video: VideoInfo) -> float:
+        return 0.0
+
+    def open(
+        self, video: VideoInfo, prompts: Sequence[str], state: bytes | None = None
+    ) -> FakeSession:
+        self.sessions_open += 1
+        return FakeSession(self, prompts)
+
+    def before_frame(self, frame: Frame) -> None:
+        """Where a subclass misbehaves."""
+
+
+class Slow(Fake):
+    """50 ms per frame: time enough to be interrupted."""
+
+    def before_frame(self, frame: Frame) -> None:
+        time.sleep(0.05)
+
+
+class Stuck(Fake):
+    """Holds the GIL for good at frame 3, as a hanging C call does."""
+
+    def before_frame(self, frame: Frame) -> None:
+        if frame.index == 3:
+            ctypes.PyDLL(None).sleep(1000)
+
+
+class Crashing(Fake):
+    """Dies of a segmentation fault at frame 5, every time."""
+
+    def before_frame(self, frame: Frame) -> None:
+        if frame.index == 5:
+            os.kill(os.getpid(), signal.SIGSEGV)
+
+
+class CrashingOnce(Slow):
+    """Killed at frame 5, the first time only: leaves a note in ``SHOAL_DATA_DIR``."""
+
+    def before_frame(self, frame: Frame) -> None:
+        super().before_frame(frame)
+        note = Path(os.environ["SHOAL_DATA_DIR"]) / "crashed-once"
+        if frame.index == 5 and not note.exists():
+            note.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Raising(Fake):
+    """Raises what no one expects."""
+
+    def before_frame(self, frame: Frame) -> None:
+        if frame.index == 2:
+            raise ZeroDivisionError("a fault in the predictor")
+
+
+class Unloadable(Fake):
+    """Cannot be loaded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        raise OSError("the weights are not there")
