@@ -17,8 +17,8 @@ from shoal.errors import InternalError, ModelLoadFailed, UnknownPrompt
 from worker.predictors import load
 from worker.predictors.base import FrameResult, Mask, Predictor
 from worker.predictors.cpu import masks, predictor
-from worker.predictors.cpu.detector import NanoDet
-from worker.predictors.cpu.tracker import CONFIRMATION_FRAMES
+from worker.predictors.cpu.detector import BINS, NanoDet, cells, expected_distances, suppress
+from worker.predictors.cpu.tracker import CONFIRMATION_FRAMES, Detection
 from worker.video.frame import Frame, VideoInfo
 
 WIDTH, HEIGHT, FPS = 640, 360, 15.0
@@ -191,6 +191,24 @@ def test_a_state_may_hold_results_that_are_still_owed(engine: Predictor) -> None
     assert [len(result.objects) for result in owed] == [1, 1]
 
 
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_false_alarm_is_never_reported(
+    engine: Predictor, monkeypatch: pytest.MonkeyPatch, restart: bool
+) -> None:
+    alarm = Detection(0, 0.9, (10.0, 10.0, 60.0, 60.0))
+    real = Detection(0, 0.9, (300.0, 100.0, 360.0, 160.0))
+    # When the fifth frame decides about the alarm, the second one still waits for the other.
+    script = iter([[alarm], [alarm, real], [], [], [real], [real]])
+    monkeypatch.setattr(NanoDet, "detect", lambda *args: next(script))
+    frames = clip(6)
+    session = engine.open(VIDEO, ["stop sign"])
+    assert session.step(frames[:5]) == [FrameResult(0, [])]
+    if restart:
+        session = engine.open(VIDEO, ["stop sign"], session.state())
+    boxes = [[o.box for o in result.objects] for result in session.step(frames[5:])]
+    assert boxes == [[real.box], [], [], [real.box], [real.box]]
+
+
 def test_a_state_of_another_version_is_refused(engine: Predictor) -> None:
     state = engine.open(VIDEO, ["stop sign"]).state()
     with pytest.raises(InternalError, match="version 99"):
@@ -233,6 +251,28 @@ def test_a_portrait_video_is_found_in_as_well(engine: Predictor) -> None:
     assert results[0].objects[0].box == pytest.approx((125, 345, 235, 455), abs=12)
 
 
+# --- boxes ---------------------------------------------------------------------------------------
+
+
+def test_of_boxes_that_overlap_by_half_the_best_is_kept() -> None:
+    boxes = np.array([[100, 100, 200, 200], [110, 100, 210, 200], [160, 100, 260, 200]], np.float64)
+    assert suppress(boxes, np.array([0.6, 0.9, 0.7], np.float32)) == [1, 2]
+    assert suppress(boxes[:0], np.zeros(0, np.float32)) == []
+
+
+def test_cells_lie_in_the_middle_of_their_strides() -> None:
+    centres, strides = cells(64, 96)
+    assert len(centres) == len(strides) == 8 * 12 + 4 * 6 + 2 * 3
+    assert centres[[0, 1, 12, 96, 120]].tolist() == [[4, 4], [12, 4], [4, 12], [8, 8], [16, 16]]
+
+
+def test_a_sure_distribution_is_its_bin() -> None:
+    logits = np.zeros((1, 4 * BINS), np.float32)
+    for side, bin_ in enumerate((0, 3, 10, 7)):
+        logits[0, side * BINS + bin_] = 50.0
+    assert expected_distances(logits) == pytest.approx(np.array([[0.0, 3.0, 10.0, 7.0]]))
+
+
 # --- masks ---------------------------------------------------------------------------------------
 
 
@@ -266,6 +306,31 @@ def test_any_box_gives_a_mask_inside_the_frame(
         # Tight: the window's first and last rows and columns hold object.
         edges = (mask.bits[0], mask.bits[-1], mask.bits[:, 0], mask.bits[:, -1])
         assert all(edge.any() for edge in edges)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (4000, 2), (3, 3000)])
+def test_a_frame_that_is_hardly_one_is_cut_out_all_the_same(size: tuple[int, int]) -> None:
+    width, height = size
+    bgr = np.random.default_rng(3).integers(0, 256, (height, width, 3), np.uint8)
+    for box in ((0.0, 0.0, width, height), (width / 2, height / 2, width, height)):
+        mask = masks.cut_out(bgr, box)
+        assert mask.bits.any()
+        assert inside_frame(mask, width, height)
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        ((1.5, 2.5, 3.2, 4.0), (1, 2, 4, 4)),
+        ((-5.0, -5.0, 700.0, 400.0), (0, 0, 640, 360)),
+        ((640.0, 360.0, 650.0, 365.0), (639, 359, 640, 360)),
+        ((7.0, 7.0, 7.0, 7.0), (7, 7, 8, 8)),
+    ],
+)
+def test_window(
+    box: tuple[float, float, float, float], expected: tuple[int, int, int, int]
+) -> None:
+    assert masks.window(box, (HEIGHT, WIDTH, 3)) == expected
 
 
 def test_grabcut_is_repeatable_whatever_was_drawn_before() -> None:

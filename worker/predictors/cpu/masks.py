@@ -89,12 +89,10 @@ def cut_out(bgr: Bits, box: Box) -> Mask:
     x0, y0, x1, y1 = window(box, bgr.shape)
     crop = bgr[top:bottom, left:right]
     scale = min(1.0, GRABCUT_SIDE / max(crop.shape[:2]))
-    small = cv2.resize(crop, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    labels = _seeds(
-        small.shape,
-        [round((edge - corner) * scale) for edge, corner in ((x0, left), (y0, top))],
-        [round((edge - corner) * scale) for edge, corner in ((x1, left), (y1, top))],
-    )
+    size = [max(1, round(side * scale)) for side in crop.shape[1::-1]]
+    small = cv2.resize(crop, size, interpolation=cv2.INTER_AREA)
+    inner = ((x0 - left) * scale, (y0 - top) * scale, (x1 - left) * scale, (y1 - top) * scale)
+    labels = _seeds(small.shape, inner)
     if (labels == cv2.GC_BGD).any():
         cv2.setRNGSeed(1)  # its clustering draws lots: equal frames must give equal masks
         background, foreground = np.zeros((1, 65)), np.zeros((1, 65))
@@ -116,12 +114,12 @@ def cut_out(bgr: Bits, box: Box) -> Mask:
     return trimmed(x0, y0, bits)
 
 
-def _seeds(shape: tuple[int, ...], low: list[int], high: list[int]) -> Bits:
+def _seeds(shape: tuple[int, ...], box: Box) -> Bits:
     """What GrabCut starts from: background outside the box, object at its core."""
     labels = np.full(shape[:2], cv2.GC_BGD, np.uint8)
-    inner = labels[low[1] : max(high[1], low[1] + 1), low[0] : max(high[0], low[0] + 1)]
-    inner[:] = cv2.GC_PR_FGD
-    inner[ellipse(inner.shape, CORE) > 0] = cv2.GC_FGD
+    x0, y0, x1, y1 = window(box, shape)
+    labels[y0:y1, x0:x1] = cv2.GC_PR_FGD
+    labels[y0:y1, x0:x1][ellipse((y1 - y0, x1 - x0), CORE) > 0] = cv2.GC_FGD
     return labels
 
 
@@ -166,9 +164,11 @@ def window(box: Box, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
     At least one pixel, at the frame's edge where the box lies outside.
     """
     height, width = shape[:2]
-    x0, y0 = min(max(0, math.floor(box[0])), width - 1), min(max(0, math.floor(box[1])), height - 1)
-    x1, y1 = min(math.ceil(box[2]), width), min(math.ceil(box[3]), height)
-    return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
+    x0 = min(max(math.floor(box[0]), 0), width - 1)
+    y0 = min(max(math.floor(box[1]), 0), height - 1)
+    x1 = min(max(math.ceil(box[2]), x0 + 1), width)
+    y1 = min(max(math.ceil(box[3]), y0 + 1), height)
+    return x0, y0, x1, y1
 
 
 def trimmed(x: int, y: int, bits: Bits) -> Mask:
