@@ -25,9 +25,9 @@ from worker.predictors.cpu.tracker import Box, Track, Tracker, TrackState
 from worker.video.frame import Frame, VideoInfo
 
 WEIGHTS = Path(__file__).parent / "weights"
-MAX_TRACKING_FPS = 15.0  # frames per second from which overlap in time no longer improves
+MAX_TRACKING_FPS = 15.0  # a compromise: the detector is what costs the time
 TRACKING_BUFFER = 0.03  # of the frame's longer side: see ``Tracker``
-DETECTOR_THREADS = 4  # more than these do not make it faster
+DETECTOR_THREADS = 4  # at most: the rest of a larger machine is for other workers
 STATE_VERSION = 1
 
 PERSON = (WORDS.index("person"),)
@@ -47,7 +47,7 @@ class CpuPredictor:
         threads = min(DETECTOR_THREADS, os.cpu_count() or 1)
         try:
             self._detector = NanoDet(WEIGHTS / "nanodet_g_fp16.onnx", threads)
-            # So small a network gains nothing from a second thread.
+            # So small a network gains little from a second thread.
             self._person_masks = PersonMasks(WEIGHTS / "selfie_256_fp16.onnx", threads=1)
         except Exception as error:  # onnxruntime's own classes share no documented base
             raise ModelLoadFailed(f"the cpu engine's weights cannot be loaded: {error}") from error
