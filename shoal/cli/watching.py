@@ -27,7 +27,7 @@ def follow(client: Client, job_ids: Iterable[str]) -> list[Record]:
     """Show progress on stderr until all jobs are final; returns their records in this order."""
     ids = list(dict.fromkeys(job_ids))
     last: dict[str, Record] = {}
-    with _reporter() as report:
+    with reporter() as report:
         for record in client.watch(*ids):
             last[record.id] = record
             report(record)
@@ -76,13 +76,15 @@ class _Bars:
 
 
 class _Lines:
-    """A line per change of state, where nobody is looking."""
+    """A line per change of state and per tenth of a video, where nobody is looking."""
 
     def __init__(self) -> None:
-        self.states: dict[str, tuple[str, int]] = {}
+        self.states: dict[str, tuple[str, int, int]] = {}
 
     def __call__(self, record: Record) -> None:
-        now = (record.state.value, record.attempt)
+        progress = record.progress
+        tenths = 10 * progress.frames // max(1, progress.frames_expected)
+        now = (record.state.value, record.attempt, tenths)
         if self.states.get(record.id) != now:
             self.states[record.id] = now
             name = video_name(record.spec.uri)
@@ -95,7 +97,8 @@ def _progress(record: Record) -> str:
 
 
 @contextmanager
-def _reporter() -> Iterator[_Bars | _Lines]:
+def reporter() -> Iterator[_Bars | _Lines]:
+    """Call what it gives with every change of a record: bars on a terminal, else lines."""
     if not err.is_terminal:
         yield _Lines()
         return
