@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_ONE_RANGE = re.compile(r"bytes=\s*(\d*)-(\d*)\s*", re.IGNORECASE)
+_ONE_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,8 @@ def parse_range(header: str | None, size: int) -> Part | None:
     Raises:
         Unsatisfiable
     """
-    match = _ONE_RANGE.fullmatch(header or "")
-    if not match or match.group() == "bytes=-":
-        return None
-    first, last = match.groups()
+    match = _ONE_RANGE.fullmatch((header or "").strip())
+    first, last = match.groups() if match else ("", "")
     if not first and not last:
         return None
     if not first:  # the last so many bytes

@@ -1,0 +1,62 @@
+"""For tests of the API: a served one, and a worker's part of the story told by hand."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from api.server import listen, make_server
+from shoal.jobs import JobSpec
+from shoal.lease import Lease
+from shoal.queue import JobQueue
+from shoal.settings import Settings
+from shoal.storage import storage_for
+
+
+@contextmanager
+def served(settings: Settings) -> Iterator[str]:
+    """An API on a free port of its own; gives its URL."""
+    settings = settings.model_copy(update={"api_port": 0})
+    with listen(settings) as listener:
+        server = make_server(settings)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            while not server.started:
+                assert thread.is_alive(), "the API did not start"
+                time.sleep(0.01)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def take(queue: JobQueue) -> Lease:
+    """Start the first job in line, as a worker does."""
+    job_id = queue.redis.lmove(queue.rq.key, queue.rq.intermediate_queue_key)
+    assert job_id is not None
+    lease = Lease.take(queue, job_id.decode(), "worker-1")
+    assert lease is not None
+    return lease
+
+
+def publish(spec: JobSpec, settings: Settings, files: dict[str, bytes]) -> dict[str, int]:
+    """Write result files where a worker would; returns their names and sizes."""
+    local = settings.data_dir / "to-publish"
+    for name, content in files.items():
+        local.write_bytes(content)
+        uri = spec.results_prefix + quote(name)
+        storage_for(uri, settings).put(local, uri, "application/octet-stream")
+    return {name: len(content) for name, content in files.items()}
+
+
+def write_video(settings: Settings, name: str = "match #1.mp4") -> Path:
+    """A file that the API may read; it never looks into one."""
+    path = settings.data_dir / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"not really a video")
+    return path
