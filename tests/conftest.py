@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from tests import media
 from tests.processes import Processes, started
 
 
+SHOAL = [sys.executable, "-c", "from shoal.cli import app; app()"]
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
@@ -30,6 +34,15 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"skipped, where nothing may skip: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="session")
+def sample_clip() -> Path:
+    """The clip of the demo: a street, 640 by 272 pixels, 250 frames, 25 a second."""
+    path = Path(os.environ.get("SHOAL_SAMPLE_CLIP", "demo/bikes.mp4"))
+    if not path.is_file():
+        pytest.skip(f"no sample clip at {path}: 'make dev' fetches it")
+    return path.resolve()
 
 
 @pytest.fixture(scope="session")
