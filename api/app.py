@@ -17,6 +17,7 @@ from api.deps import TOKEN
 from api.limits import BodyLimit
 from api.reaper import ReaperThread
 from shoal import __version__
+from shoal.errors import RedisUnavailable, RequestError, Unauthorized
 from shoal.queue import connect, open_queue
 from shoal.settings import Settings
 
@@ -62,8 +63,9 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(Gate, tokens=settings.api_tokens)
+    anywhere = problems.documented(Unauthorized, RequestError, RedisUnavailable)
     for router in (health.index, videos.router, results.router, uploads.router, queue.router):
-        app.include_router(router, dependencies=[TOKEN])
+        app.include_router(router, dependencies=[TOKEN], responses=anywhere)
     app.include_router(health.probes)
     return app
 

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 # What the framework itself refuses, before any route of ours sees it.
 _HTTP_ERRORS = {
     404: ("not_found", "GET / lists what there is."),
-    405: ("method_not_allowed", "The 'Allow' header lists the methods of this address."),
+    405: ("method_not_allowed", "GET /openapi.json lists the methods of every address."),
     413: (UploadTooLarge.code, "Only PUT /uploads/{name} takes more than 1 MB."),
     416: ("range_not_satisfiable", "'Content-Range' tells the size of the file."),
 }

@@ -6,6 +6,7 @@ import hashlib
 import time
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,8 @@ async def upload(name: str, request: Request, settings: SettingsDep) -> Upload:
     except ClientDisconnect as error:
         raise RequestError("the connection ended before the upload did") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # gone, renamed, or never made
+            partial.unlink()
     return Upload(uri=target.as_uri(), bytes=size, sha256=sha256)
 
 

@@ -18,7 +18,7 @@ from shoal.errors import (
     InvalidPrompt,
     JobNotFound,
     LocationForbidden,
-    RequestError,
+    RedisUnavailable,
     SourceNotFound,
     StateConflict,
     StorageUnavailable,
@@ -54,6 +54,7 @@ router = APIRouter(prefix="/videos", tags=["videos"])
         InvalidOption,
         UnsupportedLocation,
         VideoTooLarge,
+        RedisUnavailable,
         StorageUnavailable,
     ),
 )
@@ -74,7 +75,7 @@ def submit(
     return record
 
 
-@router.get("", responses=shown(200, "One page.", examples.PAGE) | documented(RequestError))
+@router.get("", responses=shown(200, "One page.", examples.PAGE))
 def list_videos(
     queue: QueueDep,
     state: State | None = None,

@@ -1,0 +1,306 @@
+"""The API as a service: who may use it, what it does without Redis, how it starts and stops."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+from redis import Redis
+
+from api import examples
+from api.app import create_app
+from api.server import listen
+from shoal.embedded.valkey import find_server
+from shoal.errors import PortBusy, StackError, UnsafeBind
+from shoal.exits import Exit
+from shoal.jobs import State
+from shoal.queue import JobQueue, connect
+from shoal.records import Record
+from shoal.settings import Settings
+from shoal.wire import Page, QueueStatus, ResultFiles, Submission, Timeline, Upload
+from tests.integration.test_api_videos import code_of, submit
+from tests.serving import served, take
+
+ROOT = Path(__file__).parents[2]
+
+
+# --- who may use it ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def guarded(settings: Settings, queue: JobQueue) -> Iterator[httpx.Client]:
+    """An API with two tokens; the client carries none."""
+    tokens = (SecretStr("first"), SecretStr("secönd"))
+    with (
+        served(settings.model_copy(update={"api_tokens": tokens})) as url,
+        httpx.Client(base_url=url) as http,
+    ):
+        yield http
+
+
+PATHS = ["/", "/videos", "/queue", "/docs", "/openapi.json", "/nowhere"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("header", [None, "Bearer", "Bearer wrong", "Basic first", "first"])
+def test_without_a_token_there_is_nothing(
+    guarded: httpx.Client, path: str, header: str | None
+) -> None:
+    response = guarded.get(path, headers={"Authorization": header} if header else {})
+    assert code_of(response) == (401, "unauthorized")
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("token", ["first", "secönd"])
+def test_each_token_opens(guarded: httpx.Client, token: str) -> None:
+    headers = {"Authorization": f"Bearer {token}".encode()}
+    assert guarded.get("/videos", headers=headers).status_code == 200
+    anywhere = headers | {"Host": b"shoal.example.com"}
+    assert guarded.get("/videos", headers=anywhere).status_code == 200
+
+
+def test_probes_need_no_token(guarded: httpx.Client) -> None:
+    assert guarded.get("/healthz").status_code == 200
+    assert guarded.get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Host": ""},
+        {"Host": "127.0.0.1.evil.example"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+    ],
+)
+def test_foreign_pages_cannot_use_a_local_api(http: httpx.Client, headers: dict[str, str]) -> None:
+    assert code_of(http.get("/videos", headers=headers)) == (401, "unauthorized")
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:99", "[::1]:99", "shoal.localhost"])
+def test_local_names_are_served(http: httpx.Client, host: str) -> None:
+    headers = {"Host": host, "Origin": f"http://{host}"}
+    assert http.get("/videos", headers=headers).status_code == 200
+
+
+# --- errors ------------------------------------------------------------------------------------
+
+
+def test_no_such_address_or_method(http: httpx.Client) -> None:
+    assert code_of(http.get("/nowhere")) == (404, "not_found")
+    response = http.put("/videos")
+    assert code_of(response) == (405, "method_not_allowed")
+    assert response.headers["Allow"]
+
+
+def test_a_fault_of_ours_tells_nothing_of_the_inside(
+    http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("the password is 1234")
+
+    monkeypatch.setattr("api.queue.list_workers", broken)
+    response = http.get("/queue")
+    assert code_of(response) == (500, "internal_error")
+    assert "1234" not in response.text
+
+
+def test_without_redis(settings: Settings, tmp_path: Path, video: Path) -> None:
+    own = own_redis(tmp_path)
+    settings = settings.model_copy(update={"redis_url": own.url, "lease_s": 2.0})
+    with own, served(settings) as url, httpx.Client(base_url=url, timeout=30) as http:
+        assert http.get("/readyz").json() == {"status": "ready"}
+        own.stop()
+        for response in (
+            http.get("/readyz"),
+            http.get("/videos"),
+            http.get("/queue"),
+            http.get(f"/videos/{'0' * 24}"),
+            submit(http, video),
+        ):
+            assert code_of(response) == (503, "redis_unavailable")
+            assert int(response.headers["Retry-After"]) > 0
+        assert http.get("/healthz").status_code == 200
+        own.start()
+        assert submit(http, video).status_code == 202
+
+
+def test_jobs_of_vanished_workers_come_back(
+    http: httpx.Client, video: Path, queue: JobQueue
+) -> None:
+    job_id = submit(http, video).json()["id"]
+    take(queue)
+    queue.redis.zadd(queue.leases_key, {job_id: 1})  # its lease ended long ago
+    while queue.records.get(job_id).state != State.QUEUED:
+        time.sleep(0.05)
+
+
+# --- the documentation -------------------------------------------------------------------------
+
+
+def test_the_examples_are_true() -> None:
+    Submission.model_validate(examples.SUBMISSION)
+    models: list[tuple[Any, dict[str, Any]]] = [
+        (Record, examples.QUEUED),
+        (Record, examples.SUCCEEDED),
+        (Page, examples.PAGE),
+        (Timeline, examples.TIMELINE),
+        (ResultFiles, examples.RESULT_FILES),
+        (QueueStatus, examples.QUEUE),
+        (Upload, examples.UPLOAD),
+    ]
+    for model, example in models:
+        assert model.model_validate(example).model_dump(mode="json") == example
+
+
+def test_every_route_documents_an_example_and_its_problems(settings: Settings) -> None:
+    paths = create_app(settings).openapi()["paths"]
+    plain = {"/", "/healthz", "/readyz", "/videos/{job_id}/results/{name}"}
+    for path, methods in paths.items():
+        for method, operation in methods.items():
+            where = f"{method} {path}"
+            answers = operation["responses"]
+            if path not in plain:
+                success = next(answers[status] for status in answers if status.startswith("2"))
+                assert success["content"]["application/json"]["example"], where
+            for status, answer in answers.items():
+                if status >= "400" and "content" in answer:
+                    assert list(answer["content"]) == ["application/problem+json"], where
+            if "{job_id}" in path:
+                assert "404" in answers, where
+
+
+def test_the_first_page_leads_on(http: httpx.Client) -> None:
+    about = http.get("/").json()
+    assert about["name"] == "shoal"
+    for name in ("videos", "queue", "openapi", "documentation"):
+        assert http.get(about["links"][name]).status_code == 200
+
+
+# --- start and stop ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
+def test_it_is_not_open_to_the_network_without_a_token(settings: Settings, host: str) -> None:
+    with pytest.raises(UnsafeBind):
+        listen(settings.model_copy(update={"api_host": host}))
+
+
+def test_with_a_token_it_may_be(settings: Settings) -> None:
+    update = {"api_host": "0.0.0.0", "api_port": 0, "api_tokens": (SecretStr("t"),)}
+    listen(settings.model_copy(update=update)).close()
+
+
+def test_a_busy_port(settings: Settings) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        update = {"api_port": other.getsockname()[1]}
+        with pytest.raises(PortBusy):
+            listen(settings.model_copy(update=update))
+
+
+def test_an_address_of_another_machine(settings: Settings) -> None:
+    update = {"api_host": "192.0.2.1", "api_port": 0, "api_tokens": (SecretStr("t"),)}
+    with pytest.raises(StackError):
+        listen(settings.model_copy(update=update))
+
+
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
+def test_it_stops_within_seconds_although_connections_are_open(
+    settings: Settings, queue: JobQueue, sig: signal.Signals, tmp_path: Path
+) -> None:
+    api = start_api(settings, tmp_path)
+    try:
+        port = api_port(api, tmp_path)
+        with socket.create_connection(("127.0.0.1", port)) as uploading:
+            head = (
+                f"PUT /uploads/a HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 99\r\n\r\n"
+            )
+            uploading.sendall(head.encode() + b"half")
+            while not list(settings.uploads_dir.rglob(".partial/*")):
+                time.sleep(0.02)
+            api.send_signal(sig)
+            assert api.wait(20) == Exit.OK
+    finally:
+        api.kill()
+        api.wait()
+    assert not list(settings.uploads_dir.rglob(".partial/*"))
+
+
+def test_it_names_why_it_cannot_start(settings: Settings, tmp_path: Path) -> None:
+    api = start_api(settings, tmp_path, SHOAL_API_HOST="0.0.0.0")
+    assert api.wait(20) == Exit.FAILED
+    log = (tmp_path / "api.log").read_text()
+    assert UnsafeBind.code in log
+    assert UnsafeBind.default_hint in log
+    assert "Traceback" not in log
+
+
+class own_redis:  # noqa: N801 - used as a context manager
+    """A Valkey that a test may stop and start."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.folder = folder
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+
+    def __enter__(self) -> None:
+        self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        command = [str(find_server()), "--port", str(self.port), "--bind", "127.0.0.1"]
+        self.server = subprocess.Popen(
+            [*command, "--save", "", "--dir", str(self.folder)], stdout=subprocess.DEVNULL
+        )
+        connection: Redis = connect(Settings(redis_url=self.url), attempts_s=20)
+        connection.close()
+
+    def stop(self) -> None:
+        self.server.kill()
+        self.server.wait()
+
+
+def start_api(settings: Settings, folder: Path, **env: str) -> subprocess.Popen[bytes]:
+    """``python -m api`` on a free port, its log in ``folder``."""
+    env = {
+        "PYTHONPATH": str(ROOT),
+        "SHOAL_REDIS_URL": settings.redis_url,
+        "SHOAL_DATA_DIR": str(settings.data_dir),
+        "SHOAL_API_PORT": "0",
+    } | env
+    with (folder / "api.log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "api"], env=os.environ | env, stdout=log, stderr=log
+        )
+
+
+def api_port(api: subprocess.Popen[bytes], folder: Path) -> int:
+    """The port that an API says in its log, once it answers there."""
+    while "serving on" not in (log := (folder / "api.log").read_text()):
+        assert api.poll() is None, log
+        time.sleep(0.05)
+    port = int(log.partition("serving on http://127.0.0.1:")[2].split()[0])
+    while True:  # the socket takes connections before the application has started
+        try:
+            httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=20)
+        except httpx.TransportError:
+            assert api.poll() is None
+            continue
+        return port
