@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import httpx
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from shoal.errors import ApiError, ApiUnreachable, SourceNotFound, StorageNotWritable
 from shoal.frames import pack
@@ -22,6 +23,7 @@ from shoal.wire import Page, QueueStatus, ResultFile, ResultFiles, Timeline, Upl
 DEFAULT_URL = "http://127.0.0.1:8000"
 CHUNK = 1 << 20
 PAGE = 200
+LOCAL = re.compile(r"https?://(127\.0\.0\.1|localhost|\[::1\])(:|/|$)")
 TIMEOUT = httpx.Timeout(60, connect=5)
 POLL_S = 0.5
 PATIENCE_S = 60.0  # how long 'watch' waits for an API or a Redis that went away
@@ -41,8 +43,9 @@ class Client:
         self.url = url.rstrip("/")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         # A proxy from the environment leads away from an API on this machine.
-        local = urlsplit(self.url).hostname in ("127.0.0.1", "localhost", "::1")
-        self._http = httpx.Client(headers=headers, timeout=TIMEOUT, trust_env=not local)
+        self._http = httpx.Client(
+            headers=headers, timeout=TIMEOUT, trust_env=not LOCAL.match(self.url)
+        )
 
     def __enter__(self) -> Client:
         return self
@@ -159,7 +162,8 @@ class Client:
                 f"cannot write {target}: {error.strerror}", hint=hint
             ) from error
         finally:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):  # gone, renamed, or never made
+                partial.unlink()
 
     # --- HTTP ------------------------------------------------------------------------------------
 
@@ -167,7 +171,10 @@ class Client:
         with _unreachable(self.url):
             response = self._http.request(method, self.url + path, **request)
         _raise_for_problem(response)
-        return model.model_validate_json(response.content)
+        try:
+            return model.model_validate_json(response.content)
+        except ValidationError as error:
+            raise _not_ours(response) from error
 
     def _get_patiently(self, job_id: str, poll_s: float) -> Record:
         """The record, past a restart of the API or of Redis."""
@@ -220,10 +227,19 @@ def _raise_for_problem(response: httpx.Response) -> None:
     try:
         problem: Mapping[str, Any] = response.json()
         message, code, hint = (str(problem[name]) for name in ("detail", "code", "hint"))
-    except (ValueError, LookupError, TypeError):  # not by Shoal: a proxy, another service
-        message = f"HTTP {response.status_code} {response.reason_phrase} from {response.url}"
-        code, hint = ApiError.code, "Check that this is the address of a Shoal API."
+    except (ValueError, LookupError, TypeError) as error:
+        raise _not_ours(response) from error
     raise ApiError(message, status=response.status_code, code=code, hint=hint)
+
+
+def _not_ours(response: httpx.Response) -> ApiError:
+    """The answer of a proxy or of another service, or of another version of the API."""
+    return ApiError(
+        f"not an answer of a Shoal API: HTTP {response.status_code} from {response.url}",
+        status=response.status_code,
+        code=ApiError.code,
+        hint="Check that this is the address of a Shoal API of this version.",
+    )
 
 
 def _chunks(file: IO[bytes], size: int, on_bytes: OnBytes | None) -> Iterator[bytes]:

@@ -18,9 +18,9 @@ from shoal.storage import storage_for
 
 
 @contextmanager
-def served(settings: Settings) -> Iterator[str]:
-    """An API on a free port of its own; gives its URL."""
-    settings = settings.model_copy(update={"api_port": 0})
+def served(settings: Settings, port: int = 0) -> Iterator[str]:
+    """An API on a given or a free port; gives its URL."""
+    settings = settings.model_copy(update={"api_port": port})
     with listen(settings) as listener:
         server = make_server(settings)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
