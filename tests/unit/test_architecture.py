@@ -1,0 +1,94 @@
+"""The arrows of the architecture: api -> shoal <- worker, and a light base."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+FORBIDDEN = {
+    "shoal": {"api", "worker", "fastapi", "starlette", "uvicorn", "torch", "cv2", "av"},
+    "api": {"worker", "torch", "cv2", "av", "numpy"},
+    "worker": {"api", "fastapi", "starlette", "uvicorn"},
+}
+
+# What the base install has no part of, or what a client has no use for.
+HEAVY = {"redis", "rq", "fastapi", "starlette", "uvicorn", "torch", "cv2", "av", "numpy", "pyarrow"}
+
+# The process that holds the queue's side of a worker: native code that may crash stays out of it.
+NATIVE = {"torch", "cv2", "av", "onnxruntime", "pyarrow"}
+
+
+def imported(path: Path) -> set[str]:
+    """The packages that a file imports anywhere, inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+def loaded_by(module: str) -> set[str]:
+    """The top-level modules that importing one brings in, in a fresh process."""
+    code = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(run.stdout.split())
+
+
+def files() -> Iterator[tuple[str, Path]]:
+    for package in FORBIDDEN:
+        found = sorted((ROOT / package).rglob("*.py"))
+        assert found, f"{package} is empty"
+        for path in found:
+            yield package, path
+
+
+@pytest.mark.parametrize(
+    ("package", "path"),
+    [pytest.param(package, path, id=str(path.relative_to(ROOT))) for package, path in files()],
+)
+def test_no_import_goes_against_an_arrow(package: str, path: Path) -> None:
+    assert imported(path) & FORBIDDEN[package] == set()
+
+
+def test_an_import_in_a_function_is_seen(tmp_path: Path) -> None:
+    """The check above would be worth nothing if it overlooked one."""
+    path = tmp_path / "a.py"
+    path.write_text("def f():\n    from worker.parent import Parent\n    import cv2.dnn\n")
+    assert imported(path) == {"worker", "cv2"}
+
+
+@pytest.mark.parametrize(
+    "module", ["shoal.cli", "shoal.cli.watching", "shoal.client", "shoal.wire"]
+)
+def test_clients_load_nothing_heavy(module: str) -> None:
+    loaded = loaded_by(module)
+    assert "shoal" in loaded
+    assert loaded & (HEAVY | {"api", "worker"}) == set()
+
+
+def test_the_command_line_starts_without_http() -> None:
+    assert "httpx" not in loaded_by("shoal.cli")
+
+
+def test_the_api_loads_nothing_of_the_worker() -> None:
+    assert loaded_by("api.server") & (NATIVE | {"worker"}) == set()
+
+
+def test_the_parent_loads_nothing_native() -> None:
+    assert loaded_by("worker.parent") & (NATIVE | {"api", "fastapi"}) == set()
