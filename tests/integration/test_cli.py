@@ -1,0 +1,343 @@
+"""The command line as a script and a person meet it: real processes against a served API."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from shoal import __version__
+from shoal.client import Client
+from shoal.errors import AudioOnly, Failure
+from shoal.exits import Exit
+from shoal.jobs import State
+from shoal.queue import JobQueue
+from shoal.records import Progress
+from shoal.settings import Settings
+from shoal.workers import WorkerInfo, announce
+from tests.serving import publish, served, take, write_video
+
+ROOT = Path(__file__).parents[2]
+SHOAL = [sys.executable, "-c", "from shoal.cli import app; app(prog_name='shoal')"]
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def environment(url: str, **extra: str) -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT), "SHOAL_API_URL": url, "COLUMNS": "200"} | extra
+
+
+@pytest.fixture
+def shoal(api_url: str, tmp_path: Path) -> Run:
+    def run(*arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*SHOAL, *map(str, arguments)],
+            env=environment(api_url, **env),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    return run
+
+
+def document(run: subprocess.CompletedProcess[str]) -> Any:
+    """What --json printed: one document, and nothing else on stdout."""
+    return json.loads(run.stdout)
+
+
+@pytest.fixture
+def failed(client: Client, queue: JobQueue, settings: Settings) -> str:
+    """The id of a failed job."""
+    job_id = client.submit(write_video(settings, "silent.mp4").as_uri(), ["person"]).id
+    take(queue).fail(Failure.of(AudioOnly("the file has no picture")))
+    return job_id
+
+
+@pytest.fixture
+def succeeded(client: Client, queue: JobQueue, settings: Settings) -> str:
+    """The id of a job with results."""
+    record = client.submit(write_video(settings, "match.mp4").as_uri(), ["person", "ball"])
+    files = {"match_segmented.mp4": b"o" * 2_000_000, "match_metadata.json": b"{}"}
+    summary = {"objects_detected": 3, "frames_processed": 150}
+    take(queue).succeed(publish(record.spec, settings, files), summary)
+    return record.id
+
+
+def test_local_files_are_uploaded_and_uris_passed_on(
+    shoal: Run, queue: JobQueue, settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "local clip.mp4").write_bytes(b"local")
+    remote = write_video(settings).as_uri()
+    options = ["-p", "person", "--prompt", "ball", "--sample-fps", "0", "--max-frames", "7"]
+    run = shoal("submit", "local clip.mp4", remote, *options, "--allow-truncated", "--json")
+    assert run.returncode == Exit.OK, run.stderr
+    local, passed = (queue.records.get(item["id"]) for item in document(run)["items"])
+    assert local.spec.uri.startswith(settings.uploads_dir.as_uri())
+    assert passed.spec.uri == remote
+    for record in (local, passed):
+        assert record.spec.prompts == ("person", "ball")
+        assert record.spec.options.sample_fps == 0
+        assert record.spec.options.max_frames == 7
+        assert record.spec.options.allow_truncated
+
+
+def test_one_bad_source_does_not_keep_the_others_out(shoal: Run, tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).write_bytes(name.encode())
+    run = shoal("submit", "a.mp4", "missing.mp4", "b.mp4", "-p", "person", "--json")
+    assert run.returncode == Exit.NOT_FOUND
+    answer = document(run)
+    assert len(answer["items"]) == 2
+    assert answer["error"]["code"] == "source_not_found"
+    assert answer["error"]["item"] == "missing.mp4"
+    assert "missing.mp4" in run.stderr
+
+
+def test_watching_ends_with_the_jobs(
+    shoal: Run, queue: JobQueue, settings: Settings, tmp_path: Path
+) -> None:
+    def work() -> None:
+        for outcome in ("succeed", "fail"):
+            while not queue.depth().queued:
+                time.sleep(0.02)
+            lease = take(queue)
+            lease.beat(Progress(stage="predict", frames=5, frames_expected=10))
+            if outcome == "succeed":
+                lease.succeed({}, {"objects_detected": 1, "frames_processed": 10})
+            else:
+                lease.fail(Failure.of(AudioOnly("the file has no picture")))
+
+    (tmp_path / "clip.mp4").write_bytes(b"clip")
+    worker = threading.Thread(target=work)
+    worker.start()
+    good = shoal("submit", "clip.mp4", "-p", "person", "--watch", "--json")
+    bad = shoal("submit", "clip.mp4", "-p", "car", "--watch")
+    worker.join()
+    assert good.returncode == Exit.OK
+    assert document(good)["items"][0]["state"] == "succeeded"
+    assert bad.returncode == Exit.FAILED
+    assert "audio_only" in bad.stdout
+    assert AudioOnly.default_hint in bad.stdout
+
+
+def test_lists(shoal: Run, succeeded: str, failed: str) -> None:
+    everything = shoal("list")
+    for part in (succeeded[:12], "match.mp4", "person, ball", "3 objects in 150 frames"):
+        assert part in everything.stdout
+    assert failed[:12] in everything.stdout
+    assert [j["id"] for j in document(shoal("list", "--json"))["items"]] == [failed, succeeded]
+    only = document(shoal("list", "--state", "failed", "--text", "SILENT", "--json"))
+    assert [job["id"] for job in only["items"]] == [failed]
+    assert len(document(shoal("list", "--limit", "1", "--json"))["items"]) == 1
+    assert document(shoal("list", "--text", "nothing", "--json")) == {"items": []}
+
+
+def test_a_failed_job_shows_its_cause(shoal: Run, failed: str) -> None:
+    run = shoal("show", failed)
+    assert run.returncode == Exit.OK
+    for part in ("silent.mp4", "failed", "audio_only: the file has no picture", "started"):
+        assert part in run.stdout
+    assert AudioOnly.default_hint in run.stdout
+    shown = document(shoal("show", failed, "--json"))
+    assert shown["error"]["code"] == "audio_only"
+    events = [event["event"] for event in shown["timeline"]]
+    assert events == ["queued", "started", "failure", "failed"]
+
+
+def test_the_beginning_of_an_id_is_enough(shoal: Run, succeeded: str) -> None:
+    assert document(shoal("show", succeeded[:8].upper(), "--json"))["id"] == succeeded
+    assert shoal("show", succeeded[:3]).returncode == Exit.NOT_FOUND
+
+
+def test_results_are_downloaded(shoal: Run, succeeded: str, tmp_path: Path) -> None:
+    run = shoal("download", succeeded, "--to", "out", "--json")
+    assert run.returncode == Exit.OK
+    assert document(run)["files"] == ["out/match_segmented.mp4", "out/match_metadata.json"]
+    assert (tmp_path / "out" / "match_segmented.mp4").read_bytes() == b"o" * 2_000_000
+
+
+def test_a_job_without_results(shoal: Run, failed: str) -> None:
+    run = shoal("download", failed, "--json")
+    assert run.returncode == Exit.NOT_FOUND
+    assert document(run)["error"]["code"] == "result_not_found"
+    assert "failed" in run.stderr
+
+
+def test_cancel_and_retry(shoal: Run, client: Client, settings: Settings, succeeded: str) -> None:
+    waiting = client.submit(write_video(settings, "b.mp4").as_uri(), ["person"]).id
+    run = shoal("cancel", succeeded, waiting, "--json")
+    assert run.returncode == Exit.REFUSED
+    assert [job["state"] for job in document(run)["items"]] == ["cancelled"]
+    assert document(run)["error"]["code"] == "state_conflict"
+    run = shoal("retry", waiting)
+    assert run.returncode == Exit.OK
+    assert client.get(waiting).state == State.QUEUED
+
+
+def test_the_queue(shoal: Run, queue: JobQueue, failed: str) -> None:
+    assert "no worker is there" in shoal("queue").stdout
+    worker = WorkerInfo(name="gpu-1", host="node", pid=1, started_at=time.time(), state="idle")
+    announce(queue.redis, queue.name, worker, ttl_s=60)
+    shown = shoal("queue").stdout
+    assert "gpu-1" in shown
+    assert "1 failed" in shown
+    status = document(shoal("queue", "--json"))
+    assert status["jobs"]["failed"] == 1
+    assert [worker["name"] for worker in status["workers"]] == ["gpu-1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "code"),
+    [
+        (["show", "0" * 24], Exit.NOT_FOUND, "job_not_found"),
+        (["watch", "0" * 24], Exit.NOT_FOUND, "job_not_found"),
+        (["submit", "file:///etc/passwd", "-p", "person"], Exit.REFUSED, "location_forbidden"),
+        (["submit", "s3://bucket/a.mp4", "-p", "person"], Exit.REFUSED, "unsupported_location"),
+        (["submit", "clip.mp4", "-p", " "], Exit.REFUSED, "invalid_prompt"),
+        (["submit", "clip.mp4", "-p", "a", "--engine", "x"], Exit.REFUSED, "unknown_engine"),
+        (["submit", "clip.mp4", "-p", "a", "--max-frames", "-1"], Exit.REFUSED, "invalid_option"),
+        (["submit", "missing.mp4", "-p", "person"], Exit.NOT_FOUND, "source_not_found"),
+        (["submit", ".", "-p", "person"], Exit.REFUSED, "no_frames"),
+    ],
+)
+def test_errors_name_cause_and_hint(
+    shoal: Run, tmp_path: Path, arguments: list[str], exit_code: Exit, code: str
+) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"clip")
+    plain, machine = shoal(*arguments), shoal(*arguments, "--json")
+    assert plain.returncode == machine.returncode == exit_code
+    assert plain.stdout == ""
+    assert plain.stderr.startswith("error: ")
+    assert "\nhint:  " in plain.stderr
+    assert "Traceback" not in plain.stderr
+    error = document(machine)["error"]
+    assert error["code"] == code
+    assert error["message"] in plain.stderr
+    assert error["hint"] in plain.stderr
+
+
+def test_an_api_that_is_away(shoal: Run) -> None:
+    away = shoal("--url", "http://127.0.0.1:1", "list", "--json")
+    assert away.returncode == Exit.UNREACHABLE
+    assert document(away)["error"]["code"] == "api_unreachable"
+
+
+def test_the_token(shoal: Run, settings: Settings, queue: JobQueue) -> None:
+    with served(settings.model_copy(update={"api_tokens": (SecretStr("t0"),)})) as url:
+        assert shoal("--url", url, "queue").returncode == Exit.REFUSED
+        assert shoal("--url", url, "--token", "t0", "queue").returncode == Exit.OK
+        assert shoal("queue", SHOAL_API_URL=url, SHOAL_API_TOKEN="t0").returncode == Exit.OK
+
+
+def test_wrong_usage_and_version(shoal: Run) -> None:
+    assert shoal("submit", "clip.mp4").returncode == Exit.USAGE
+    assert shoal("swim").returncode == Exit.USAGE
+    assert shoal("--version").stdout == f"shoal {__version__}\n"
+    assert "Exit codes" in shoal("--help").stdout
+
+
+def test_a_name_cannot_steer_the_terminal(shoal: Run, client: Client, settings: Settings) -> None:
+    video = write_video(settings, "evil\x1b[2J[red].mp4")
+    job_id = client.submit(video.as_uri(), ["person"]).id
+    for run in (shoal("list"), shoal("show", job_id)):
+        assert "\x1b" not in run.stdout
+        assert "[red].mp4" in run.stdout
+
+
+def test_ctrl_c_leaves_the_job_running(
+    shoal: Run, api_url: str, client: Client, video: Path
+) -> None:
+    job_id = client.submit(video.as_uri(), ["person"]).id
+    watching = subprocess.Popen(
+        [*SHOAL, "watch", job_id], env=environment(api_url), stderr=subprocess.PIPE, text=True
+    )
+    assert watching.stderr is not None
+    assert job_id[:12] in watching.stderr.readline()
+    watching.send_signal(signal.SIGINT)
+    assert watching.wait(20) == Exit.INTERRUPTED
+    assert "Traceback" not in watching.stderr.read()
+    assert client.get(job_id).state == State.QUEUED
+
+
+def test_on_a_terminal_progress_is_drawn(
+    api_url: str, client: Client, queue: JobQueue, video: Path
+) -> None:
+    job_id = client.submit(video.as_uri(), ["person"]).id
+    take(queue).succeed({}, {"objects_detected": 1, "frames_processed": 10})
+    ours, theirs = pty.openpty()
+    watching = subprocess.Popen(
+        [*SHOAL, "watch", job_id, "--json"],
+        env=environment(api_url, TERM="xterm-256color"),
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    assert watching.stdout is not None
+    assert json.loads(watching.stdout.read())["items"][0]["id"] == job_id
+    drawn = b""
+    try:
+        while chunk := os.read(ours, 4096):
+            drawn += chunk
+    except OSError:  # how Linux tells that the other end is closed
+        pass
+    os.close(ours)
+    assert watching.wait() == Exit.OK
+    assert "━".encode() in drawn
+
+
+@pytest.mark.parametrize("service", ["api", "worker"])
+def test_services_say_what_they_need(shoal: Run, service: str, tmp_path: Path) -> None:
+    """A base install has no server libraries; a file of the same name here is not run."""
+    (tmp_path / f"{service}.py").write_text("print('not this one')")
+    needs = {"api": "uvicorn", "worker": "av"}[service]
+    hide = f"import sys; sys.modules['{needs}'] = None; from shoal.cli import app; app()"
+    run = subprocess.run(
+        [sys.executable, "-c", hide, service],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == Exit.FAILED
+    assert f"shoal[{service}]" in run.stderr
+
+
+def test_the_api_is_served_until_it_is_stopped(
+    settings: Settings, queue: JobQueue, tmp_path: Path
+) -> None:
+    command = ["api", "--port", "0", "--data-dir", str(settings.data_dir)]
+    (tmp_path / "api.py").write_text("raise SystemExit('a file of the same name was run')")
+    api = subprocess.Popen(
+        [*SHOAL, *command, "--redis-url", settings.redis_url],
+        env=environment(""),
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert api.stderr is not None
+    try:
+        said = ""
+        while "serving on" not in said:
+            line = api.stderr.readline()
+            assert line, said
+            said += line
+        with Client(said.rpartition("serving on ")[2].strip()) as client:
+            assert client.queue().queued == 0
+    finally:
+        api.terminate()
+        assert api.wait(20) == Exit.OK
+        api.stderr.close()
