@@ -22,6 +22,8 @@ def main() -> int:
         log.error("%s [%s]", error, error.code)
         log.error("%s", error.hint)
         return exit_code(error)
+    except KeyboardInterrupt:  # while it waited for Redis
+        return Exit.INTERRUPTED
     log.info("stopped")
     return Exit.OK
 

@@ -58,12 +58,14 @@ class Client:
 
     # --- jobs ------------------------------------------------------------------------------------
 
-    def submit(self, uri: str, prompts: Iterable[str], **options: Any) -> Record:
-        """Queue a video; ``options`` are the fields of ``shoal.jobs.Options``.
+    def submit(self, uri: str, prompts: str | Iterable[str], **options: Any) -> Record:
+        """Queue a video with one prompt or several.
 
-        The very same job is not done twice: the record may be that of one already done.
+        ``options`` are the fields of ``shoal.jobs.Options``. The very same job is not done
+        twice: the record may be that of one already done.
         """
-        body = {"uri": uri, "prompts": list(prompts), "options": options}
+        words = [prompts] if isinstance(prompts, str) else list(prompts)
+        body = {"uri": uri, "prompts": words, "options": options}
         return self._json(Record, "POST", "/videos", json=body)
 
     def get(self, job_id: str) -> Record:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -60,3 +60,9 @@ def write_video(settings: Settings, name: str = "match #1.mp4") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"not really a video")
     return path
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Return when ``condition`` holds; the test's own time limit ends a wait in vain."""
+    while not condition():
+        time.sleep(0.02)

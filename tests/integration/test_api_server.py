@@ -24,12 +24,12 @@ from shoal.embedded.valkey import find_server
 from shoal.errors import PortBusy, StackError, UnsafeBind
 from shoal.exits import Exit
 from shoal.jobs import State
-from shoal.queue import JobQueue, connect
+from shoal.queue import JobQueue, connect, open_queue
 from shoal.records import Record
 from shoal.settings import Settings
 from shoal.wire import Page, QueueStatus, ResultFiles, Submission, Timeline, Upload
 from tests.integration.test_api_videos import code_of, submit
-from tests.serving import served, take
+from tests.serving import served, take, wait_for
 
 ROOT = Path(__file__).parents[2]
 
@@ -116,7 +116,9 @@ def test_a_fault_of_ours_tells_nothing_of_the_inside(
     assert "1234" not in response.text
 
 
-def test_without_redis(settings: Settings, tmp_path: Path, video: Path) -> None:
+def test_without_redis(
+    settings: Settings, tmp_path: Path, video: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     own = own_redis(tmp_path)
     settings = settings.model_copy(update={"redis_url": own.url, "lease_s": 2.0})
     with own, served(settings) as url, httpx.Client(base_url=url, timeout=30) as http:
@@ -132,18 +134,21 @@ def test_without_redis(settings: Settings, tmp_path: Path, video: Path) -> None:
             assert code_of(response) == (503, "redis_unavailable")
             assert int(response.headers["Retry-After"]) > 0
         assert http.get("/healthz").status_code == 200
+        wait_for(lambda: "abandoned jobs wait" in caplog.text)
         own.start()
-        assert submit(http, video).status_code == 202
+        job_id = submit(http, video).json()["id"]
+        abandon(settings, job_id)
+        wait_for(lambda: http.get(f"/videos/{job_id}").json()["state"] == "queued")
+    assert caplog.text.count("abandoned jobs wait") == 1
 
 
 def test_jobs_of_vanished_workers_come_back(
-    http: httpx.Client, video: Path, queue: JobQueue
+    http: httpx.Client, video: Path, queue: JobQueue, settings: Settings
 ) -> None:
     job_id = submit(http, video).json()["id"]
-    take(queue)
-    queue.redis.zadd(queue.leases_key, {job_id: 1})  # its lease ended long ago
-    while queue.records.get(job_id).state != State.QUEUED:
-        time.sleep(0.05)
+    abandon(settings, job_id)
+    wait_for(lambda: queue.records.get(job_id).state == State.QUEUED)
+    assert "lost" in [event.event for event in queue.records.timeline(job_id)]
 
 
 # --- the documentation -------------------------------------------------------------------------
@@ -246,6 +251,14 @@ def test_it_names_why_it_cannot_start(settings: Settings, tmp_path: Path) -> Non
     assert UnsafeBind.code in log
     assert UnsafeBind.default_hint in log
     assert "Traceback" not in log
+
+
+def abandon(settings: Settings, job_id: str) -> None:
+    """Start the job as a worker that is never heard of again."""
+    queue = open_queue(settings, connect(settings))
+    assert take(queue).record.id == job_id
+    queue.redis.zadd(queue.leases_key, {job_id: 1})  # its lease ended long ago
+    queue.redis.close()
 
 
 class own_redis:  # noqa: N801 - used as a context manager

@@ -20,7 +20,7 @@ from shoal.errors import ApiError
 from shoal.queue import JobQueue
 from shoal.settings import Settings
 from tests.integration.test_api_videos import code_of
-from tests.serving import served
+from tests.serving import served, wait_for
 
 CONTENT = os.urandom(3_000_000)
 
@@ -173,9 +173,3 @@ def test_a_full_disk(
     monkeypatch.setattr("api.uploads.run_in_threadpool", full)
     assert code_of(put(http, "a.mp4")) == (507, "disk_full")
     assert files_in(settings) == []
-
-
-def wait_for(condition: object) -> None:
-    assert callable(condition)
-    while not condition():
-        time.sleep(0.01)

@@ -57,6 +57,10 @@ def test_from_upload_to_download(
     assert events == ["queued", "started", "succeeded"]
 
 
+def test_one_prompt_needs_no_list(client: Client, video: Path) -> None:
+    assert client.submit(video.as_uri(), "soccer ball").spec.prompts == ("soccer ball",)
+
+
 def test_the_same_folder_of_frames_is_the_same_job(client: Client, tmp_path: Path) -> None:
     ids = set()
     for parent in ("one", "two"):
