@@ -16,7 +16,7 @@ from api.problems import documented
 from api.ranges import Part, Unsatisfiable, parse_range
 from shoal.errors import JobNotFound, ResultNotFound, SourceNotFound, StorageUnavailable
 from shoal.records import Record
-from shoal.results import content_type
+from shoal.results import content_type, result_uri
 from shoal.settings import Settings
 from shoal.storage import ObjectInfo, Storage, storage_for
 from shoal.wire import ResultFile, ResultFiles
@@ -99,8 +99,7 @@ def _find(record: Record, name: str, settings: Settings) -> tuple[Storage, Objec
     """
     if name not in record.results:
         raise ResultNotFound(f"the job has no result {name!r}")
-    prefix = record.spec.results_prefix
-    uri = prefix + (quote(name) if prefix.startswith("file:") else name)
+    uri = result_uri(record.spec, name)
     storage = storage_for(uri, settings)
     try:
         return storage, storage.stat(uri)

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote
 
 from api.server import listen, make_server
 from shoal.jobs import JobSpec
 from shoal.lease import Lease
 from shoal.queue import JobQueue
+from shoal.results import result_uri
 from shoal.settings import Settings
 from shoal.storage import storage_for
 
@@ -49,7 +49,7 @@ def publish(spec: JobSpec, settings: Settings, files: dict[str, bytes]) -> dict[
     local = settings.data_dir / "to-publish"
     for name, content in files.items():
         local.write_bytes(content)
-        uri = spec.results_prefix + quote(name)
+        uri = result_uri(spec, name)
         storage_for(uri, settings).put(local, uri, "application/octet-stream")
     return {name: len(content) for name, content in files.items()}
 
