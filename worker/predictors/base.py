@@ -107,9 +107,7 @@ class Predictor(Protocol):
         """
         ...
 
-    def open(
-        self, video: VideoInfo, prompts: Sequence[str], state: bytes | None = None
-    ) -> Session:
+    def open(self, video: VideoInfo, prompts: Sequence[str], state: bytes | None = None) -> Session:
         """Start a video, or continue one from ``Session.state()``.
 
         Raises:

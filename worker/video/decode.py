@@ -31,6 +31,7 @@ class VideoFile:
         info: size and rotation of the first picture, the rest as announced.
         decode_errors: packets that could not be decoded and were skipped.
         missing_s: seconds that were announced but could not be read; known at the end.
+        truncated: whether that is more than is tolerated; refused unless allowed.
     """
 
     def __init__(self, path: Path, limits: Limits, *, allow_truncated: bool = False) -> None:
@@ -42,6 +43,7 @@ class VideoFile:
         """
         self.decode_errors = 0
         self.missing_s = 0.0
+        self.truncated = False
         self._name = path.name
         self._limits = limits
         self._allow_truncated = allow_truncated
@@ -101,12 +103,13 @@ class VideoFile:
             missing_s = self._stream_s - read_s
         else:  # the picture may rightly end before the sound
             missing_s = self._container_s - self._end_s + undecodable_s if self._container_s else 0
-        self.missing_s = max(0.0, missing_s)
+        self.missing_s = max(0.0, round(missing_s, 3))
         self._refuse_if_short(self.missing_s, read_s + self.missing_s)
 
     def _refuse_if_short(self, missing_s: float, announced_s: float) -> None:
         tolerated_s = max(TOLERATED_S, TOLERATED_SHARE * announced_s)
-        if missing_s > tolerated_s and not self._allow_truncated:
+        self.truncated = missing_s > tolerated_s
+        if self.truncated and not self._allow_truncated:
             raise TruncatedVideo(
                 f"{self._name} announces {announced_s:.1f} s of video, "
                 f"the last {missing_s:.1f} s of it cannot be read"

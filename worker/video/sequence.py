@@ -49,6 +49,7 @@ class PictureSequence:
         decode_errors: pictures that could not be decoded; their places in time stay empty.
         missing_s: one frame if the tar was cut off, and what could not be decoded; known at the
             end.
+        truncated: whether the tar was cut off; refused unless allowed.
     """
 
     def __init__(
@@ -66,8 +67,8 @@ class PictureSequence:
         self._limits = limits
         self._fps = fps
         limits.check_rate(fps)
-        self._entries, cut_off = _list_folder(path) if path.is_dir() else _list_tar(path)
-        if cut_off:
+        self._entries, self.truncated = _list_folder(path) if path.is_dir() else _list_tar(path)
+        if self.truncated:
             self.missing_s = 1 / fps
             if not allow_truncated:
                 raise TruncatedVideo(f"{path.name} is a tar that ends in the middle of a member")

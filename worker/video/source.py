@@ -23,6 +23,7 @@ class Reader(Protocol):
     info: VideoInfo
     decode_errors: int
     missing_s: float
+    truncated: bool
 
     def pictures(self) -> Iterator[tuple[int, float, av.VideoFrame]]: ...
 
@@ -57,11 +58,13 @@ class Source:
     Attributes:
         info: what is known of it before it is read.
         frames_read: pictures decoded so far, also those that nobody needed.
+        last_time_s: seconds from the first of them to the latest.
     """
 
     def __init__(self, reader: Reader, limits: Limits, sample_fps: float, max_frames: int) -> None:
         self.info = reader.info
         self.frames_read = 0
+        self.last_time_s = 0.0
         self._reader = reader
         self._limits = limits
         self._sample_fps = sample_fps
@@ -76,6 +79,11 @@ class Source:
     def missing_s(self) -> float:
         """Seconds that were announced but could not be read; known once all is read."""
         return self._reader.missing_s
+
+    @property
+    def truncated(self) -> bool:
+        """Whether so much is missing that it took ``allow_truncated`` to go on."""
+        return self._reader.truncated
 
     def frames(self, tracking_fps: float = 0.0) -> Iterator[Frame]:
         """Yield the frames that are written or tracked, in order. To be called once.
@@ -95,6 +103,7 @@ class Source:
         count = 0
         for index, time_s, picture in self._reader.pictures():
             self.frames_read += 1
+            self.last_time_s = time_s
             self._check_size(index, picture)
             wanted = written.take(time_s)
             needed = tracked.take(time_s) if tracked else False

@@ -1,0 +1,85 @@
+"""Write an H.264 mp4 that plays in a browser."""
+
+from __future__ import annotations
+
+import contextlib
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.container import OutputContainer
+from av.video.stream import VideoStream
+
+from worker.video.frame import VideoInfo
+from worker.video.planes import even_copy
+
+TIME_BASE = Fraction(1, 90_000)  # fine enough for any frame rate: the clock of MPEG-2 (H.222.0)
+KEY_FRAME_S = 10  # a browser seeks to these
+MAX_KEY_FRAME_GAP = 250  # x264's default
+OPTIONS = {"preset": "veryfast", "crf": "23"}
+
+
+class Encoder:
+    """One mp4: H.264, yuv420p, index at the front, with the times of the source's frames.
+
+    Odd sizes are padded by one edge pixel, since 4:2:0 needs even ones.
+    """
+
+    def __init__(self, path: Path, video: VideoInfo, fps: float) -> None:
+        """Create the file.
+
+        Args:
+            video: of which size the pictures are.
+            fps: about how many are written per second of video; steers rate control only.
+        """
+        self._path = path
+        self._rate = Fraction(fps).limit_denominator(1001) if fps >= 0.01 else Fraction(1)
+        self._container: OutputContainer = av.open(
+            f"file:{path}", "w", format="mp4", options={"movflags": "+faststart"}
+        )
+        self._stream: VideoStream = self._container.add_stream(
+            "libx264",
+            rate=self._rate,
+            options=OPTIONS,
+            width=video.width + video.width % 2,
+            height=video.height + video.height % 2,
+            time_base=TIME_BASE,
+        )
+        gap = min(MAX_KEY_FRAME_GAP, max(1, round(KEY_FRAME_S * self._rate)))
+        self._stream.codec_context.gop_size = gap
+        self._frames = 0
+
+    def write(self, picture: av.VideoFrame, time_s: float) -> None:
+        """Encode one yuv420p picture; the encoder keeps it, so draw on it no more.
+
+        Raises:
+            OSError: the disk is full or the file cannot be written.
+        """
+        if picture.width % 2 or picture.height % 2:
+            picture = even_copy(picture)
+        if self._frames == 0:
+            self._take_colours(picture)
+        picture.time_base = TIME_BASE
+        picture.pts = round(time_s / TIME_BASE)
+        picture.duration = round(1 / (self._rate * TIME_BASE))
+        picture.pict_type = 0  # let the encoder choose the key frames
+        self._container.mux(self._stream.encode(picture))
+        self._frames += 1
+
+    def close(self) -> None:
+        """Finish the file, which holds at least one picture."""
+        self._container.mux(self._stream.encode())
+        self._container.close()
+
+    def abort(self) -> None:
+        """Give up and remove the file."""
+        self._path.unlink(missing_ok=True)  # first: so nothing is moved to the front in vain
+        with contextlib.suppress(OSError, av.FFmpegError):
+            self._container.close()
+
+    def _take_colours(self, picture: av.VideoFrame) -> None:
+        context = self._stream.codec_context
+        context.color_range = picture.color_range
+        context.colorspace = picture.colorspace
+        context.color_trc = picture.color_trc
+        context.color_primaries = picture.color_primaries
