@@ -241,6 +241,13 @@ class StackError(ShoalError):
     default_hint = "See the log above."
 
 
+class InvalidSetting(StackError):
+    """A ``SHOAL_*`` variable that cannot be understood."""
+
+    code = "invalid_setting"
+    default_hint = "Correct the variable in the environment; shoal/settings.py lists them all."
+
+
 class PortBusy(StackError):
     code = "port_busy"
     default_hint = "Choose another one with --port, or stop the program that uses it."

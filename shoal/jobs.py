@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Annotated
 from urllib.parse import unquote
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from shoal.errors import InvalidPrompt
 
@@ -40,6 +40,12 @@ class Options(BaseModel):
         0, description="Stop after this many written frames; 0 is no limit."
     )
     engine: str = Field("auto", max_length=40, description="'auto' lets the worker choose.")
+
+    @field_validator("sample_fps")
+    @classmethod
+    def _every_frame_is_zero(cls, value: float) -> float:
+        return max(0.0, value)  # 0 and -1 are one wish, so one job
+
     sequence_fps: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = Field(
         1.0, description="Frames per second at which a folder or tar of JPEG frames is read."
     )
@@ -67,7 +73,8 @@ class JobSpec(BaseModel):
             "uri": self.uri,
             "version": self.version,
             "prompts": sorted(self.prompts),
-            "options": self.options.model_dump(),
+            # Defaults are left out: an option that is new in a release changes no id.
+            "options": self.options.model_dump(exclude_defaults=True),
         }
         text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:24]

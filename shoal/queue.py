@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import redis
-from pydantic import BaseModel
 from redis import Redis
 from redis.client import Pipeline
 from rq import Queue
@@ -23,22 +22,14 @@ from rq.serializers import JSONSerializer
 
 from shoal.errors import Failure, RedisUnavailable, StateConflict
 from shoal.jobs import JobSpec, State
-from shoal.records import Record, Records, now, text
+from shoal.records import Depth, Record, Records, now, text
 from shoal.settings import Settings
 
 T = TypeVar("T")
 
 PROCESS = "worker.parent.process_video"  # the only function a worker runs
+SOCKET_TIMEOUT_S = 15  # a Redis that hangs is one that is away
 FAILED_TTL_S = 7 * 24 * 3600  # how long RQ's own tools show a failed job
-
-
-class Depth(BaseModel):
-    """The queue at a glance."""
-
-    queued: int
-    running: int
-    oldest_queued_s: float  # how long the job at the head has waited; 0 when none does
-    jobs: dict[State, int]
 
 
 class JobQueue:
@@ -220,7 +211,12 @@ def connect(settings: Settings, *, attempts_s: float = 0.0) -> Redis:
     Raises:
         RedisUnavailable: it does not answer.
     """
-    connection = Redis.from_url(settings.redis_url, socket_connect_timeout=5, socket_keepalive=True)
+    connection = Redis.from_url(
+        settings.redis_url,
+        socket_connect_timeout=5,
+        socket_timeout=SOCKET_TIMEOUT_S,
+        socket_keepalive=True,
+    )
     deadline = time.monotonic() + attempts_s
     while True:
         try:

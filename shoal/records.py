@@ -7,11 +7,12 @@ Keys, below the queue's name: ``job:<id>`` the record, ``timeline:<id>`` a cappe
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from shoal.errors import Failure, JobNotFound, RequestError
 from shoal.jobs import JobSpec, State
@@ -75,6 +76,15 @@ class TimelineEvent(BaseModel):
     detail: dict[str, Any] = {}
 
 
+class Depth(BaseModel):
+    """The queue at a glance."""
+
+    queued: int
+    running: int
+    oldest_queued_s: float = Field(description="How long the first in line has waited.")
+    jobs: dict[State, int] = Field(description="Number of jobs by state.")
+
+
 class Records:
     """Reads records, and writes them inside a caller's transaction."""
 
@@ -133,6 +143,8 @@ class Records:
         score, _, last_id = cursor.partition("~")
         try:
             highest = float(score) if cursor else float("inf")
+            if math.isnan(highest):
+                raise ValueError(cursor)
         except ValueError as error:
             raise RequestError(f"not a cursor: {cursor}") from error
         offset = 0

@@ -8,8 +8,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from shoal.errors import InvalidSetting
 
 GIB = 1024**3
 
@@ -32,10 +34,6 @@ class Settings(BaseSettings):
     api_port: int = Field(8000, ge=0, le=65535)
     api_tokens: Annotated[tuple[SecretStr, ...], NoDecode] = ()  # comma-separated
     max_upload_bytes: int = Field(50 * GIB, gt=0)
-
-    # --- client
-    api_url: str = "http://127.0.0.1:8000"
-    api_token: SecretStr = SecretStr("")
 
     # --- worker
     engine: str = "auto"  # the engine that jobs with engine "auto" get
@@ -88,5 +86,14 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """The process's settings, read from the environment once."""
-    return Settings()
+    """The process's settings, read from the environment once.
+
+    Raises:
+        InvalidSetting: names the variable, never its value, which may be a secret.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = "_".join(str(part) for part in first["loc"]).upper()
+        raise InvalidSetting(f"SHOAL_{name}: {first['msg']}") from None

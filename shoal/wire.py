@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shoal.jobs import Options, State
-from shoal.records import Record, TimelineEvent
+from shoal.jobs import Options
+from shoal.records import Depth, Record, TimelineEvent
 from shoal.workers import WorkerInfo
 
 
@@ -63,13 +63,9 @@ class ResultFiles(BaseModel):
     items: list[ResultFile]
 
 
-class QueueStatus(BaseModel):
+class QueueStatus(Depth):
     """The queue and who works on it."""
 
-    queued: int
-    running: int
-    oldest_queued_s: float = Field(description="How long the first in line has waited.")
-    jobs: dict[State, int] = Field(description="Number of jobs by state.")
     workers: list[WorkerInfo]
 
 

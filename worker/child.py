@@ -43,7 +43,7 @@ class ModelProcess:
         fd = theirs.fileno()
         # A session of its own: a Ctrl-C in the terminal is the parent's to handle.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "worker.model_process", str(fd)],
+            [sys.executable, "-P", "-m", "worker.model_process", str(fd)],
             pass_fds=[fd],
             start_new_session=True,
             stdin=subprocess.DEVNULL,

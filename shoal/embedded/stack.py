@@ -66,11 +66,11 @@ class Stack:
             "SHOAL_API_HOST": "127.0.0.1",
             "SHOAL_API_PORT": str(self.settings.api_port),
         }
-        self._api = Service("api", [sys.executable, "-m", "api"], env, self.log_line)
+        self._api = Service("api", [sys.executable, "-P", "-m", "api"], env, self.log_line)
         self._api.start()
         for number in range(1, self._worker_count + 1):
             name = f"worker-{number}"
-            worker = Service(name, [sys.executable, "-m", "worker"], env, self.log_line)
+            worker = Service(name, [sys.executable, "-P", "-m", "worker"], env, self.log_line)
             worker.start()
             self._workers.append(worker)
         self._wait_ready()

@@ -29,7 +29,7 @@ class Storage(Protocol):
     def stat(self, uri: str) -> ObjectInfo: ...
 
     def key(self, uri: str) -> str:
-        """The object's path below its bucket (or root), the last suffix removed."""
+        """The path below the bucket (or root); of an object, without its last suffix."""
         ...
 
     def fetch(self, uri: str, work_dir: Path) -> Path:

@@ -61,7 +61,10 @@ class FileStorage:
     def key(self, uri: str) -> str:
         path = self.path(uri)
         root = max((r for r in self.roots if path.is_relative_to(r)), key=lambda r: len(r.parts))
-        return path.relative_to(root).with_suffix("").as_posix()
+        if path == root:
+            return path.name
+        below = path.relative_to(root)
+        return (below if path.is_dir() else below.with_suffix("")).as_posix()
 
     def fetch(self, uri: str, work_dir: Path) -> Path:
         path = self.path(uri)

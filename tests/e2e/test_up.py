@@ -17,7 +17,12 @@ import pytest
 from shoal.embedded.stack import free_port
 from tests import media
 from tests.conftest import SHOAL
-from tests.processes import eventually
+from tests.processes import ROOT, eventually
+
+
+def environment(engine: str) -> dict[str, str]:
+    """A worker imports its engine from here."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "SHOAL_ENGINE": engine}
 
 
 class Up:
@@ -27,8 +32,7 @@ class Up:
         self.folder = folder
         self.url = f"http://127.0.0.1:{port}"
         self.log = folder.parent / f"up-{port}.log"
-        # A colon in it would be taken for a part of SHOAL_ENGINE's own syntax: there is none.
-        env = {**os.environ, "SHOAL_ENGINE": engine, "SHOAL_WORK_DIR": str(folder.parent / "work")}
+        env = environment(engine) | {"SHOAL_WORK_DIR": str(folder.parent / "work")}
         command = [*SHOAL, "up", "--port", str(port), "--data-dir", str(folder)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
@@ -146,7 +150,7 @@ def test_a_dead_worker_is_replaced(up: Up, clip: Path) -> None:
 
 
 def test_it_works_on_a_redis_that_is_there_already(tmp_path: Path, valkey_url: str) -> None:
-    env = {**os.environ, "SHOAL_ENGINE": "tests.fakes:Fake", "SHOAL_QUEUE": "elsewhere"}
+    env = environment("tests.fakes:Fake") | {"SHOAL_QUEUE": "elsewhere"}
     port = free_port()
     log = tmp_path / "up.log"
     command = [*SHOAL, "up", "--port", str(port), "--data-dir", str(tmp_path / "data")]

@@ -21,6 +21,7 @@ from shoal.lease import Lease, Reaper
 from shoal.queue import JobQueue, open_queue
 from shoal.records import Progress
 from shoal.settings import Settings
+from tests.serving import take
 
 TRANSIENT = Failure.of(StorageUnavailable("no answer"))
 PERMANENT = Failure.of(NotAVideo("not a video"))
@@ -33,15 +34,6 @@ def spec(name: str = "a.mp4") -> JobSpec:
 
 def queued_ids(queue: JobQueue) -> list[str]:
     return [i.decode() for i in queue.redis.lrange(queue.rq.key, 0, -1)]
-
-
-def take(queue: JobQueue) -> Lease:
-    """Dequeue and start, as a worker does."""
-    job_id = queue.redis.lmove(queue.rq.key, queue.rq.intermediate_queue_key)
-    assert job_id is not None
-    lease = Lease.take(queue, job_id.decode(), "worker-1")
-    assert lease is not None
-    return lease
 
 
 def events(queue: JobQueue, job_id: str) -> list[str]:
