@@ -7,6 +7,7 @@ import sys
 
 from shoal import logs
 from shoal.errors import ShoalError
+from shoal.exits import exit_code
 from shoal.queue import connect, open_queue
 from shoal.settings import get_settings
 from worker.parent import Parent
@@ -23,7 +24,7 @@ def main() -> int:
     except ShoalError as error:
         log.error("%s [%s]", error, error.code)
         log.error("%s", error.hint)
-        return 1
+        return exit_code(error)
     log.info("stopped")
     return 0
 

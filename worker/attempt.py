@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
 
 from shoal.errors import Failure, JobTimeout, ModelProcessDied, RedisUnavailable
 from shoal.lease import Lease
@@ -20,7 +21,12 @@ log = logging.getLogger(__name__)
 PROGRESS_S = 0.5  # progress is written at most this often
 STOP_S = 10.0  # how long a cancelled or timed out video may take to reach its next frame
 
-Outcome = Callable[[], None]  # writes how the attempt ended
+
+class Outcome(NamedTuple):
+    """How an attempt ended: in words for the log, and as the write to the job's record."""
+
+    summary: str
+    write: Callable[[], None]
 
 
 class Why(Enum):
@@ -59,7 +65,7 @@ class Attempt:
     def run(self, work_dir: Path) -> Outcome:
         """
         Returns:
-            The write to the job's record that tells how it ended.
+            How it ended, not yet written to the job's record.
 
         Raises:
             LeaseLost: the job is somebody else's by now.
@@ -128,25 +134,29 @@ class Attempt:
     def _outcome_of(self, message: object) -> Outcome | None:
         match message:
             case Done(results=results, summary=summary):
-                return lambda: self.lease.succeed(results, summary)
+                return Outcome("succeeded", lambda: self.lease.succeed(results, summary))
             case Failed(failure=failure):
-                return lambda: self.lease.fail(failure)
+                return failed(self.lease, failure)
             case Left():
                 return self._outcome_of_stop()
         return None
 
     def _outcome_of_stop(self) -> Outcome:
         if self.why is Why.CANCELLED:
-            return self.lease.cancel
+            return Outcome("cancelled", self.lease.cancel)
         if self.why is Why.TIMEOUT:
             limit = f"it took longer than {self.settings.job_timeout_s:.0f} s"
-            return lambda: self.lease.fail(Failure.of(JobTimeout(limit)))
-        return self.lease.give_back
+            return failed(self.lease, Failure.of(JobTimeout(limit)))
+        return Outcome("given back to the queue", self.lease.give_back)
 
     def _outcome_of_death(self, error: ModelProcessDied) -> Outcome:
         """A death after a request to stop is the stop; any other is a failure."""
         if self.why:
             return self._outcome_of_stop()
-        log.error("job %s: %s", self.lease.record.id, error)
-        failure = Failure.of(error)
-        return lambda: self.lease.fail(failure)
+        return failed(self.lease, Failure.of(error))
+
+
+def failed(lease: Lease, failure: Failure) -> Outcome:
+    """A failed attempt; whether it is tried again is decided with the write."""
+    summary = f"failed: {failure.message} [{failure.code}]"
+    return Outcome(summary, lambda: lease.fail(failure))

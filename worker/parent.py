@@ -34,7 +34,7 @@ from shoal.queue import PROCESS, JobQueue, redis_errors
 from shoal.records import now, text
 from shoal.settings import Settings
 from shoal.workers import WorkerInfo, announce, withdraw
-from worker.attempt import Attempt, Outcome
+from worker.attempt import Attempt, Outcome, failed
 from worker.child import ModelProcess
 from worker.link import Failed, Ready
 from worker.rq_mirror import RQMirror
@@ -143,8 +143,10 @@ class Parent:
         log.info("job %s: %s, attempt %d", job_id, lease.record.spec.uri, lease.record.attempt)
         self._set_state("busy", job_id)
         try:
+            started = time.monotonic()
             outcome = self._process(lease)
-            self._insist(outcome)
+            self._insist(outcome.write)
+            log.info("job %s %s, %.1f s", job_id, outcome.summary, time.monotonic() - started)
         except LeaseLost:
             log.warning("job %s is another worker's now: dropped", job_id)
             self.model.kill()  # it may still be at it
@@ -164,8 +166,7 @@ class Parent:
             with self.work_dir.job(lease.record.id) as folder:
                 return attempt.run(folder)
         except ShoalError as error:
-            failure = Failure.of(error)
-            return lambda: lease.fail(failure)
+            return failed(lease, Failure.of(error))
         finally:
             self._end_mirror()
 
