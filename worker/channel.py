@@ -15,7 +15,7 @@ MIN_ITEMS = 2  # fewer would make the stages take turns, however large the frame
 
 
 class Aborted(Exception):
-    """The other side gave up."""
+    """The other side gave up; it keeps the error that made it."""
 
 
 class Channel(Generic[T]):

@@ -101,6 +101,7 @@ class _Run:
         self._prompts = prompts
         self._sinks = sinks
         self._on_progress = on_progress
+        self._tracking_fps = predictor.tracking_fps(source.info)
         self._decoded: Channel[Frame] = Channel()
         self._results: list[Channel[tuple[Frame, FrameResult]]] = [Channel() for _ in sinks]
         self._error: BaseException | None = None  # the first one
@@ -141,11 +142,12 @@ class _Run:
         except BaseException as error:
             with self._error_lock:
                 self._error = self._error or _as_ours(error)
-            for channel in (self._decoded, *self._results):
+            self._decoded.abort()
+            for channel in self._results:
                 channel.abort()
 
     def _decode(self) -> None:
-        frames = self._source.frames(self._predictor.tracking_fps(self._source.info))
+        frames = self._source.frames(self._tracking_fps)
         with contextlib.closing(frames):
             while True:
                 with self._busy("decode"):

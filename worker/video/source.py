@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -85,7 +85,7 @@ class Source:
         """Whether so much is missing that it took ``allow_truncated`` to go on."""
         return self._reader.truncated
 
-    def frames(self, tracking_fps: float = 0.0) -> Iterator[Frame]:
+    def frames(self, tracking_fps: float = 0.0) -> Generator[Frame, None, None]:
         """Yield the frames that are written or tracked, in order. To be called once.
 
         Written are the frames nearest to each 1/``sample_fps`` seconds, or all; they are tracked
