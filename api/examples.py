@@ -90,6 +90,26 @@ TIMELINE: dict[str, Any] = {
     ]
 }
 
+ATTEMPTS: dict[str, Any] = {
+    "items": [
+        {
+            "number": 1,
+            "worker": "gpu-1",
+            "started_at": 1760000101.5,
+            "seconds": 81.2,
+            "outcome": "failed",
+            "error": {
+                "code": "model_process_died",
+                "message": "the model process was ended by SIGSEGV",
+                "hint": "It is tried again by itself; if it comes back, look at the memory.",
+                "transient": True,
+                "traceback": "",
+            },
+            "log": ["12:01:10 INFO    worker.video_job: ..."],
+        }
+    ]
+}
+
 RESULT_FILES: dict[str, Any] = {
     "uri": f"file:///srv/shoal/results/match/{JOB_ID}/",
     "items": [

@@ -32,7 +32,7 @@ from shoal.jobs import JobSpec, State, clean_prompts
 from shoal.records import Record
 from shoal.settings import Settings
 from shoal.storage import Storage, storage_for
-from shoal.wire import Page, Submission, Timeline
+from shoal.wire import Attempts, Page, Submission, Timeline
 
 CURSOR = r"^(\d+(\.\d+)?~[0-9a-f]{24})?$"
 
@@ -107,6 +107,16 @@ def timeline(job_id: str, queue: QueueDep) -> Timeline:
     """What happened to a job, oldest first."""
     queue.records.get(job_id)
     return Timeline(items=queue.records.timeline(job_id))
+
+
+@router.get(
+    "/{job_id}/attempts",
+    responses=shown(200, "The last 20 attempts.", examples.ATTEMPTS) | documented(JobNotFound),
+)
+def attempts(job_id: str, queue: QueueDep) -> Attempts:
+    """How each attempt at a job went: worker, cause, traceback and the end of the log."""
+    queue.records.get(job_id)
+    return Attempts(items=queue.records.attempts(job_id))
 
 
 @router.delete(

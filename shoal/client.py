@@ -17,8 +17,8 @@ from pydantic import BaseModel, ValidationError
 from shoal.errors import ApiError, ApiUnreachable, SourceNotFound, StorageNotWritable
 from shoal.frames import pack
 from shoal.jobs import State
-from shoal.records import Record, TimelineEvent
-from shoal.wire import Page, QueueStatus, ResultFile, ResultFiles, Timeline, Upload
+from shoal.records import AttemptRecord, Record, TimelineEvent
+from shoal.wire import Attempts, Page, QueueStatus, ResultFile, ResultFiles, Timeline, Upload
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 CHUNK = 1 << 20
@@ -96,6 +96,9 @@ class Client:
 
     def timeline(self, job_id: str) -> Sequence[TimelineEvent]:
         return self._json(Timeline, "GET", _job(job_id) + "/timeline").items
+
+    def attempts(self, job_id: str) -> Sequence[AttemptRecord]:
+        return self._json(Attempts, "GET", _job(job_id) + "/attempts").items
 
     def queue(self) -> QueueStatus:
         return self._json(QueueStatus, "GET", "/queue")

@@ -199,6 +199,21 @@ class ModelProcessDied(ShoalError):
     transient = True
 
 
+class ModelStalled(ShoalError):
+    """The model process lives but came no further with a video."""
+
+    code = "model_stalled"
+    default_hint = "It is tried again on a fresh process; raise SHOAL_STALL_S for slow videos."
+    transient = True
+
+
+class PoisonousVideo(ShoalError):
+    """A video that ended or blocked the model process again and again."""
+
+    code = "poisonous_video"
+    default_hint = "Its attempts ('shoal show ID') tell how; re-encode it, or leave it out."
+
+
 class ModelLoadFailed(ShoalError):
     code = "model_load_failed"
     default_hint = "Look at the worker's log: weights or libraries are missing or do not match."

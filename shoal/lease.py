@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis import Redis
 from redis.client import Pipeline
 
-from shoal.errors import Failure, LeaseLost
+from shoal.errors import Failure, LeaseLost, ModelProcessDied, ModelStalled, PoisonousVideo
 from shoal.jobs import State
 from shoal.queue import JobQueue
 from shoal.records import Progress, Record, now, text
 
 log = logging.getLogger(__name__)
+
+DEADLY = (ModelProcessDied.code, ModelStalled.code)  # failures that cost a model process
+MAX_MODEL_DEATHS = 3
 
 
 class Lease:
@@ -93,30 +96,43 @@ class Lease:
 
         def change(pipe: Pipeline, record: Record, _: float) -> None:
             self.queue.records.update(pipe, record, results=results, summary=summary)
+            self.queue.records.end_attempt(pipe, record, "succeeded")
             self.queue.finish(pipe, record, State.SUCCEEDED)
 
         self._change(change)
 
     def cancel(self) -> None:
         """The job was stopped at a user's wish."""
-        self._change(lambda pipe, record, _: self.queue.finish(pipe, record, State.CANCELLED))
-
-    def fail(self, failure: Failure) -> None:
-        """Record a failure; a transient one is tried again, up to the limit."""
 
         def change(pipe: Pipeline, record: Record, _: float) -> None:
-            again = failure.transient and record.failures < self.queue.retries
-            detail = failure.model_dump(include={"code", "message", "hint"})
+            self.queue.records.end_attempt(pipe, record, "cancelled")
+            self.queue.finish(pipe, record, State.CANCELLED)
+
+        self._change(change)
+
+    def fail(self, failure: Failure, log: Sequence[str] = ()) -> None:
+        """Record a failure; a transient one is tried again, up to the limit.
+
+        Args:
+            log: the last lines of the model process.
+        """
+        deadly = failure.code in DEADLY
+
+        def change(pipe: Pipeline, record: Record, _: float) -> None:
+            self.queue.records.end_attempt(pipe, record, "failed", failure, log)
+            deaths = record.model_deaths + deadly
+            final = _poisonous(failure) if deaths >= MAX_MODEL_DEATHS else failure
+            again = final.transient and record.failures < self.queue.retries
+            detail = final.model_dump(include={"code", "message", "hint"})
             self.queue.records.tell(
                 pipe, record.id, "failure", **detail, worker=record.worker, will_retry=again
             )
             if again:
-                self.queue.requeue(
-                    pipe, record, at_front=False, failures=record.failures + 1, error=failure
-                )
+                counts = {"failures": record.failures + 1, "model_deaths": deaths}
+                self.queue.requeue(pipe, record, at_front=False, error=failure, **counts)
                 self.queue.records.tell(pipe, record.id, "queued", retry=record.failures + 1)
             else:
-                self.queue.finish(pipe, record, State.FAILED, failure)
+                self.queue.finish(pipe, record, State.FAILED, final)
 
         self._change(change)
 
@@ -124,6 +140,7 @@ class Lease:
         """The worker must go: the job continues elsewhere, first in line, nothing counted."""
 
         def change(pipe: Pipeline, record: Record, _: float) -> None:
+            self.queue.records.end_attempt(pipe, record, "preempted")
             self.queue.records.tell(pipe, record.id, "preempted", worker=record.worker)
             self.queue.requeue(pipe, record, at_front=True, preemptions=record.preemptions + 1)
 
@@ -190,6 +207,8 @@ class Reaper:
                     pipe.zrem(self.queue.leases_key, job_id)
                     pipe.lrem(self.queue.rq.intermediate_queue_key, 0, job_id)
                 return False
+            if expected == State.RUNNING:
+                self.queue.records.end_attempt(pipe, record, "lost")
             if record.cancel_requested:
                 self.queue.finish(pipe, record, State.CANCELLED)
                 return True
@@ -201,6 +220,12 @@ class Reaper:
         if revived:
             log.warning("job %s: its worker is gone, back to the queue", job_id)
         return revived
+
+
+def _poisonous(last: Failure) -> Failure:
+    """What a job fails with that cost one model process after the other."""
+    cause = f"it cost {MAX_MODEL_DEATHS} model processes; the last time {last.message}"
+    return Failure.of(PoisonousVideo(cause)).model_copy(update={"traceback": last.traceback})
 
 
 def _redis_time(connection: Redis) -> float:

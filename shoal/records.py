@@ -1,6 +1,7 @@
 """The record of a job (a Redis hash that API and worker write field by field) and its timeline.
 
 Keys, below the queue's name: ``job:<id>`` the record, ``timeline:<id>`` a capped stream,
+``attempts:<id>`` a capped list of how each attempt went,
 ``jobs`` and ``jobs:<state>`` sorted sets of ids by time of submission.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
@@ -22,6 +23,7 @@ if TYPE_CHECKING:  # the client reads these models and needs no Redis
     from redis.client import Pipeline
 
 TIMELINE_LENGTH = 200
+ATTEMPTS_KEPT = 20
 SCAN_LIMIT = 5_000  # records read for one page of a text search
 
 
@@ -47,6 +49,7 @@ class Record(BaseModel):
     attempt: int = 0  # number of times a worker took it; also the lease's token
     failures: int = 0  # transient ones since it was last submitted or retried by a user
     preemptions: int = 0
+    model_deaths: int = 0  # of those, the ones that cost a model process
     worker: str = ""
     cancel_requested: bool = False
     progress: Progress = Progress()
@@ -66,6 +69,18 @@ class Record(BaseModel):
             if key in values:
                 values[key] = json.loads(values[key])
         return cls.model_validate(values)
+
+
+class AttemptRecord(BaseModel):
+    """How one attempt at a job went."""
+
+    number: int
+    worker: str
+    started_at: float
+    seconds: float
+    outcome: str  # succeeded, failed, cancelled, preempted or lost
+    error: Failure | None = None
+    log: list[str] = []  # the last lines of a model process that failed
 
 
 class TimelineEvent(BaseModel):
@@ -97,6 +112,9 @@ class Records:
 
     def timeline_key(self, job_id: str) -> str:
         return f"{self.namespace}:timeline:{job_id}"
+
+    def attempts_key(self, job_id: str) -> str:
+        return f"{self.namespace}:attempts:{job_id}"
 
     def index_key(self, state: State | None = None) -> str:
         return f"{self.namespace}:jobs:{state}" if state else f"{self.namespace}:jobs"
@@ -176,6 +194,11 @@ class Records:
             for entry_id, fields in entries
         ]
 
+    def attempts(self, job_id: str) -> list[AttemptRecord]:
+        """The last attempts at a job, oldest first."""
+        entries = self.redis.lrange(self.attempts_key(job_id), 0, -1)
+        return [AttemptRecord.model_validate_json(text(entry)) for entry in entries]
+
     # --- inside a transaction ------------------------------------------------------------------
 
     def write(self, pipe: Pipeline, record: Record) -> None:
@@ -197,6 +220,29 @@ class Records:
             pipe.hset(self.key(record.id), mapping=kept)
         if "state" in changes:
             self._index_state(pipe, record, changes["state"])
+
+    def end_attempt(
+        self,
+        pipe: Pipeline,
+        record: Record,
+        outcome: str,
+        error: Failure | None = None,
+        log: Sequence[str] = (),
+    ) -> None:
+        """Keep how the running attempt went."""
+        at = now()
+        started = record.started_at or at
+        attempt = AttemptRecord(
+            number=record.attempt,
+            worker=record.worker,
+            started_at=started,
+            seconds=round(at - started, 3),
+            outcome=outcome,
+            error=error,
+            log=list(log),
+        )
+        pipe.rpush(self.attempts_key(record.id), attempt.model_dump_json(exclude_defaults=True))
+        pipe.ltrim(self.attempts_key(record.id), -ATTEMPTS_KEPT, -1)
 
     def _index_state(self, pipe: Pipeline, record: Record, state: State) -> None:
         for other in State:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from shoal.jobs import Options
-from shoal.records import Depth, Record, TimelineEvent
+from shoal.records import AttemptRecord, Depth, Record, TimelineEvent
 from shoal.workers import WorkerInfo
 
 
@@ -45,6 +45,12 @@ class Timeline(BaseModel):
     """What happened to a job, oldest first."""
 
     items: list[TimelineEvent]
+
+
+class Attempts(BaseModel):
+    """The last attempts at a job, oldest first."""
+
+    items: list[AttemptRecord]
 
 
 class ResultFile(BaseModel):

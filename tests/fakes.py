@@ -15,6 +15,15 @@ from worker.predictors.base import FrameResult, Mask, ObjectResult
 from worker.video.frame import Frame, VideoInfo
 
 
+def first_time(name: str) -> bool:
+    """Whether this is the first call with ``name`` in this data directory."""
+    note = Path(os.environ["SHOAL_DATA_DIR"]) / name
+    if note.exists():
+        return False
+    note.touch()
+    return True
+
+
 class FakeSession:
     """One square per prompt, drifting to the right."""
 
@@ -82,22 +91,29 @@ class Stuck(Fake):
             ctypes.PyDLL(None).sleep(1000)
 
 
+class StuckOnce(Stuck):
+    """Hangs the first time only."""
+
+    def before_frame(self, frame: Frame) -> None:
+        if frame.index == 3 and first_time("stuck-once"):
+            super().before_frame(frame)
+
+
 class Crashing(Fake):
-    """Dies of a segmentation fault at frame 5, every time."""
+    """Dies of a segmentation fault at frame 5 of a long video, every time."""
 
     def before_frame(self, frame: Frame) -> None:
         if frame.index == 5:
+            print("before the crash", flush=True)
             os.kill(os.getpid(), signal.SIGSEGV)
 
 
 class CrashingOnce(Slow):
-    """Killed at frame 5, the first time only: leaves a note in ``SHOAL_DATA_DIR``."""
+    """Killed at frame 5, the first time only."""
 
     def before_frame(self, frame: Frame) -> None:
         super().before_frame(frame)
-        note = Path(os.environ["SHOAL_DATA_DIR"]) / "crashed-once"
-        if frame.index == 5 and not note.exists():
-            note.touch()
+        if frame.index == 5 and first_time("crashed-once"):
             os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
-from shoal.errors import Failure, JobTimeout, ModelProcessDied, RedisUnavailable
+from shoal.errors import Failure, JobTimeout, ModelProcessDied, ModelStalled, RedisUnavailable
 from shoal.lease import Lease
 from shoal.records import Progress
 from shoal.settings import Settings
@@ -57,10 +57,13 @@ class Attempt:
         self.progress = Progress(stage="starting")
         self.why: Why | None = None
         self._cancel = False
+        self._wants_to_publish = False
         self._started = time.monotonic()
         self._next_beat = 0.0
         self._last_write = 0.0
         self._kill_at = float("inf")
+        self._stalls_at = self._started + settings.stall_s
+        model.log_tail.clear()
 
     def run(self, work_dir: Path) -> Outcome:
         """
@@ -80,9 +83,19 @@ class Attempt:
                 work_dir=str(work_dir),
             )
         )
+        try:
+            return self._watch()
+        except BaseException:
+            self.model.kill()  # nobody watches it any more
+            raise
+
+    def _watch(self) -> Outcome:
         while True:
             self._beat_if_due()
             self._stop_if_asked()
+            self._publish_if_owned()
+            if not self.why and time.monotonic() > self._stalls_at:
+                return self._outcome_of_stall()
             if time.monotonic() > self._kill_at:
                 log.warning("the model process did not stop in time: %s", self.why)
                 self.model.kill()
@@ -92,12 +105,16 @@ class Attempt:
             except ModelProcessDied as error:
                 return self._outcome_of_death(error)
             if isinstance(message, Report):
-                self.progress = message.progress
+                self._advance(message.progress)
             elif isinstance(message, Finished):
-                self.lease.check()
-                self.model.send(Publish())
+                self._wants_to_publish = True
             elif outcome := self._outcome_of(message):
                 return outcome
+
+    def _advance(self, progress: Progress) -> None:
+        if progress != self.progress:
+            self._stalls_at = time.monotonic() + self.settings.stall_s
+        self.progress = progress
 
     def _beat_if_due(self) -> None:
         """Renew the lease; learn of a wish to cancel; write progress when there is some."""
@@ -116,6 +133,19 @@ class Attempt:
             # The video goes on: the lease may well be ours still when Redis is back.
             log.warning("%s", error)
             self._next_beat = self._last_write = at + min(1.0, self.settings.beat_s)
+
+    def _publish_if_owned(self) -> None:
+        """Let the model process publish, once Redis confirms that the job is still ours."""
+        if not self._wants_to_publish:
+            return
+        try:
+            self.lease.check()
+        except RedisUnavailable as error:
+            log.warning("%s: publishing waits", error)
+            self._stalls_at = time.monotonic() + self.settings.stall_s  # it waits for us
+            return
+        self._wants_to_publish = False
+        self.model.send(Publish())
 
     def _stop_if_asked(self) -> None:
         if self.why:
@@ -136,7 +166,7 @@ class Attempt:
             case Done(results=results, summary=summary):
                 return Outcome("succeeded", lambda: self.lease.succeed(results, summary))
             case Failed(failure=failure):
-                return failed(self.lease, failure)
+                return self._failed(failure)
             case Left():
                 return self._outcome_of_stop()
         return None
@@ -146,17 +176,26 @@ class Attempt:
             return Outcome("cancelled", self.lease.cancel)
         if self.why is Why.TIMEOUT:
             limit = f"it took longer than {self.settings.job_timeout_s:.0f} s"
-            return failed(self.lease, Failure.of(JobTimeout(limit)))
+            return self._failed(Failure.of(JobTimeout(limit)))
         return Outcome("given back to the queue", self.lease.give_back)
 
     def _outcome_of_death(self, error: ModelProcessDied) -> Outcome:
         """A death after a request to stop is the stop; any other is a failure."""
         if self.why:
             return self._outcome_of_stop()
-        return failed(self.lease, Failure.of(error))
+        return self._failed(Failure.of(error))
+
+    def _outcome_of_stall(self) -> Outcome:
+        self.model.kill()
+        came_to = f"stage {self.progress.stage!r}, frame {self.progress.frames}"
+        error = ModelStalled(f"no progress for {self.settings.stall_s:.0f} s at {came_to}")
+        return self._failed(Failure.of(error))
+
+    def _failed(self, failure: Failure) -> Outcome:
+        return failed(self.lease, failure, list(self.model.log_tail))
 
 
-def failed(lease: Lease, failure: Failure) -> Outcome:
+def failed(lease: Lease, failure: Failure, log_tail: Sequence[str] = ()) -> Outcome:
     """A failed attempt; whether it is tried again is decided with the write."""
     summary = f"failed: {failure.message} [{failure.code}]"
-    return Outcome(summary, lambda: lease.fail(failure))
+    return Outcome(summary, lambda: lease.fail(failure, log_tail))

@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import deque
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 
@@ -16,12 +18,16 @@ from worker.link import FromModel, FromParent, Link
 
 log = logging.getLogger(__name__)
 
+LOG_LINES = 200  # of the model process's log that a failure record keeps
+LOG_LINE_CHARS = 500
+
 
 class ModelProcess:
     """One child process that holds the model; ``loads`` counts how often it was started."""
 
     def __init__(self) -> None:
         self.loads = 0
+        self.log_tail: deque[str] = deque(maxlen=LOG_LINES)
         self._process: subprocess.Popen[bytes] | None = None
         self._link: Link | None = None
         # Signals interrupt a wait: the handler's write to this pipe makes it readable.
@@ -29,6 +35,14 @@ class ModelProcess:
         os.set_blocking(self._wake, False)
         os.set_blocking(self._waker, False)
         signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
+
+    def _pass_on(self, process: subprocess.Popen[bytes]) -> None:
+        """Write its log to ours, and remember the end of it."""
+        assert process.stdout is not None
+        for line in process.stdout:
+            self.log_tail.append(line.decode(errors="replace").rstrip()[:LOG_LINE_CHARS])
+            sys.stderr.buffer.write(line)
+            sys.stderr.buffer.flush()
 
     @property
     def alive(self) -> bool:
@@ -47,7 +61,11 @@ class ModelProcess:
             pass_fds=[fd],
             start_new_session=True,
             stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
+        self._pump = threading.Thread(target=self._pass_on, args=(self._process,), daemon=True)
+        self._pump.start()
         theirs.close()
         self._link = Link(ours)
         self.loads += 1
@@ -107,6 +125,7 @@ class ModelProcess:
             if time.monotonic() > deadline:
                 self._process.kill()
             time.sleep(0.01)
+        self._pump.join(1)  # its last words
         code = self._process.returncode
         self._process = self._link = None
         if code >= 0:

@@ -63,9 +63,10 @@ class Parent:
         self._stop_at = 0.0
         self._job: Job | None = None
         self._next_beat = 0.0
+        self._idle_since = time.monotonic()
 
     def run(self) -> None:
-        """Serve until SIGTERM or SIGINT.
+        """Serve until SIGTERM or SIGINT, or until SHOAL_MAX_JOBS or SHOAL_IDLE_EXIT_S is reached.
 
         Raises:
             ModelLoadFailed: there is nothing to serve with.
@@ -74,15 +75,27 @@ class Parent:
             signal.signal(sig, self._on_signal)
         try:
             self._insist(self.mirror.appear)
-            while not self.stopping:
+            while not self.stopping and not self._is_done():
                 if not self.model.alive:
                     self._load_model()
                 elif job_id := self._dequeue():
                     self._attempt(job_id)
+                    self._idle_since = time.monotonic()
         finally:
             self.model.kill()
             self.work_dir.close()
             self._leave()
+
+    def _is_done(self) -> bool:
+        """Whether this worker was started for so many jobs, or so long a wait, and no more."""
+        most, idle_s = self.settings.max_jobs, self.settings.idle_exit_s
+        if 0 < most <= self.info.jobs_done:
+            log.info("%d jobs done, as many as asked for", most)
+            return True
+        if 0 < idle_s < time.monotonic() - self._idle_since:
+            log.info("no job for %.0f s", idle_s)
+            return True
+        return False
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         if self.stopping:  # the second one: now; the reaper gives the job to another worker
@@ -149,7 +162,6 @@ class Parent:
             log.info("job %s %s, %.1f s", job_id, outcome.summary, time.monotonic() - started)
         except LeaseLost:
             log.warning("job %s is another worker's now: dropped", job_id)
-            self.model.kill()  # it may still be at it
         self.info.jobs_done += 1
         self._set_state("idle")
 

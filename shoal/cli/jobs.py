@@ -96,11 +96,12 @@ def show(ctx: typer.Context, job_id: Id, json: Json = False) -> None:
     session = session_of(ctx)
     with session.connect() as client:
         record = client.get(resolve(client, job_id))
-        timeline = client.timeline(record.id)
+        timeline, attempts = client.timeline(record.id), client.attempts(record.id)
     if session.json:
-        output.print_json({**record.model_dump(mode="json"), "timeline": timeline})
+        more = {"timeline": timeline, "attempts": attempts}
+        output.print_json({**record.model_dump(mode="json"), **more})
     else:
-        show_job(record, timeline)
+        show_job(record, timeline, attempts)
 
 
 def watch(ctx: typer.Context, job_ids: Ids, json: Json = False) -> None:

@@ -21,7 +21,7 @@ from shoal.cli.output import (
     video_name,
 )
 from shoal.jobs import Options, State
-from shoal.records import Record, TimelineEvent
+from shoal.records import AttemptRecord, Record, TimelineEvent
 from shoal.wire import QueueStatus
 
 SHORT_ID = 12  # characters; commands take any unambiguous beginning
@@ -65,7 +65,9 @@ def outcome(record: Record) -> str:
     return ""
 
 
-def show_job(record: Record, timeline: Sequence[TimelineEvent]) -> None:
+def show_job(
+    record: Record, timeline: Sequence[TimelineEvent], attempts: Sequence[AttemptRecord]
+) -> None:
     """Everything about one job; a failure's cause and hint stand out."""
     spec = record.spec
     out.print(
@@ -92,6 +94,7 @@ def show_job(record: Record, timeline: Sequence[TimelineEvent]) -> None:
         out.print(Text.assemble("\n", ("results ", "bold"), printable(spec.results_prefix)))
         out.print(facts({name: size(count) for name, count in record.results.items()}))
     _show_timeline(timeline)
+    _show_attempts(attempts)
 
 
 def show_failure(record: Record) -> None:
@@ -120,6 +123,26 @@ def _show_timeline(events: Sequence[TimelineEvent]) -> None:
             Text(printable(detail)),
         )
     out.print(grid)
+
+
+def _show_attempts(attempts: Sequence[AttemptRecord]) -> None:
+    """How each went; of the last that failed, all that is known."""
+    if not any(attempt.error for attempt in attempts):
+        return
+    out.print(Text("\nattempts", style="bold"))
+    grid = table("no", "worker", "took", "outcome", right=("no", "took"))
+    for attempt in attempts:
+        how = f"{attempt.outcome}: {attempt.error.message}" if attempt.error else attempt.outcome
+        grid.add_row(
+            str(attempt.number), attempt.worker, duration(attempt.seconds), Text(printable(how))
+        )
+    out.print(grid)
+    last = [attempt for attempt in attempts if attempt.error][-1]
+    assert last.error is not None
+    for name, lines in (("traceback", last.error.traceback.splitlines()), ("log", last.log)):
+        if lines:
+            out.print(Text(f"\n{name} of attempt {last.number}", style="bold"))
+            out.print(Text("\n".join(printable(line) for line in lines), style="dim"))
 
 
 def show_queue(status: QueueStatus) -> None:

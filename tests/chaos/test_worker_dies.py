@@ -17,17 +17,21 @@ def named(events: list[TimelineEvent], name: str) -> list[TimelineEvent]:
     return [event for event in events if event.event == name]
 
 
-def test_a_segfault_is_named_retried_and_given_up(
+def test_a_video_that_kills_every_model_process_is_given_up(
     processes: Processes, submit_clip: SubmitClip
 ) -> None:
     job_id = submit_clip()
     worker = processes.worker("tests.fakes:Crashing")
     record = processes.wait_state(job_id, "failed", timeout_s=120)
     assert record.error is not None
-    assert record.error.code == "model_process_died"
+    assert record.error.code == "poisonous_video"
     assert "SIGSEGV" in record.error.message
-    events = processes.queue.records.timeline(job_id)
-    assert len(named(events, "started")) == 1 + processes.settings.retries
+    attempts = processes.queue.records.attempts(job_id)
+    assert [a.outcome for a in attempts] == ["failed"] * 3
+    assert {a.error.code for a in attempts if a.error} == {"model_process_died"}
+    assert "before the crash" in "\n".join(attempts[-1].log)
+    other = submit_clip(prompts=("car",), options=Options(max_frames=2))
+    assert processes.wait_state(other, "succeeded", "failed").state == State.SUCCEEDED
     assert worker.poll() is None
 
 
@@ -73,7 +77,8 @@ def test_a_killed_worker_is_replaced_by_another(
     processes.worker()
     record = processes.wait_state(job_id, "succeeded", "failed")
     assert (record.state, record.failures) == (State.SUCCEEDED, 0)
-    assert named(processes.queue.records.timeline(job_id), "lost")
+    outcomes = [a.outcome for a in processes.queue.records.attempts(job_id)]
+    assert outcomes == ["lost", "succeeded"]
     # The folder of the dead worker went when the new one came.
     assert len(list(processes.settings.work_dir.iterdir())) == 1
 
@@ -131,6 +136,38 @@ def test_a_second_signal_ends_it_at_once(processes: Processes, submit_clip: Subm
     worker.terminate()
     assert worker.wait(timeout=30) == 128 + signal.SIGTERM
     assert not psutil.wait_procs(children, timeout=10)[1]
+
+
+def test_a_video_that_hangs_is_given_to_a_fresh_process(
+    processes: Processes, submit_clip: SubmitClip
+) -> None:
+    job_id = submit_clip()
+    processes.worker("tests.fakes:StuckOnce", SHOAL_STALL_S="2")
+    record = processes.wait_state(job_id, "succeeded", "failed")
+    assert (record.state, record.failures) == (State.SUCCEEDED, 1)
+    attempts = processes.queue.records.attempts(job_id)
+    assert [a.outcome for a in attempts] == ["failed", "succeeded"]
+    assert attempts[0].error is not None
+    assert attempts[0].error.code == "model_stalled"
+
+
+def test_a_worker_ends_after_the_jobs_it_was_started_for(
+    processes: Processes, submit_clip: SubmitClip
+) -> None:
+    ids = [submit_clip(prompts=(name,)) for name in ("person", "car", "dog")]
+    worker = processes.worker(SHOAL_MAX_JOBS="2")
+    assert worker.wait(timeout=60) == 0
+    states = [processes.queue.records.get(job_id).state for job_id in ids]
+    assert states == [State.SUCCEEDED, State.SUCCEEDED, State.QUEUED]
+
+
+def test_a_worker_ends_when_there_has_been_nothing_to_do(
+    processes: Processes, submit_clip: SubmitClip
+) -> None:
+    job_id = submit_clip()
+    worker = processes.worker(SHOAL_IDLE_EXIT_S="1")
+    assert worker.wait(timeout=60) == 0
+    assert processes.queue.records.get(job_id).state == State.SUCCEEDED
 
 
 def test_a_video_that_takes_too_long_is_stopped(

@@ -88,7 +88,7 @@ def test_success_leaves_a_record_and_no_queue_entry(queue: JobQueue, redis: Redi
     assert record.finished_at is not None
     assert events(queue, record.id) == ["queued", "started", "succeeded"]
     left = {key.decode() for key in redis.keys("*") if record.id.encode() in key}
-    assert left == {f"shoal:job:{record.id}", f"shoal:timeline:{record.id}"}
+    assert left == {f"shoal:{kind}:{record.id}" for kind in ("job", "timeline", "attempts")}
 
 
 def test_transient_failures_are_retried_up_to_the_limit(queue: JobQueue) -> None:

@@ -1,0 +1,111 @@
+"""Valkey is killed and comes back, under a waiting and under a running worker."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shoal.embedded.stack import free_port
+from shoal.embedded.valkey import Valkey
+from shoal.jobs import State
+from shoal.queue import JobQueue, connect, open_queue
+from shoal.settings import Settings
+from tests.conftest import SubmitClip
+from tests.processes import Processes, eventually
+
+
+class OwnValkey:
+    """A durable server of this test's own, as ``shoal up`` runs it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.server = Valkey(folder, free_port())
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(self.server.command(), stdout=subprocess.DEVNULL)
+        self.server.wait_ready(self.process).close()
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def own_valkey(tmp_path: Path) -> Iterator[OwnValkey]:
+    valkey = OwnValkey(tmp_path / "valkey")
+    valkey.start()
+    yield valkey
+    valkey.kill()
+
+
+@pytest.fixture
+def settings(settings: Settings, own_valkey: OwnValkey) -> Settings:
+    return settings.model_copy(update={"redis_url": own_valkey.server.url})
+
+
+@pytest.fixture
+def queue(settings: Settings) -> JobQueue:
+    return open_queue(settings, connect(settings))
+
+
+def test_a_running_video_outlives_a_restart_of_redis(
+    processes: Processes, submit_clip: SubmitClip, own_valkey: OwnValkey
+) -> None:
+    job_id = submit_clip()
+    worker = processes.worker("tests.fakes:Slow", SHOAL_LEASE_S="30")
+    processes.wait_frames(job_id)
+    time.sleep(1.5)  # the append-only file is synced every second
+    own_valkey.kill()
+    eventually(lambda: "Redis does not answer" in processes.logs(), "the worker to notice")
+    own_valkey.start()
+    record = processes.wait_state(job_id, "succeeded", "failed")
+    assert (record.state, record.attempt) == (State.SUCCEEDED, 1)
+    assert worker.poll() is None
+
+
+def test_a_video_that_ended_while_redis_was_away_is_recorded(
+    processes: Processes, submit_clip: SubmitClip, own_valkey: OwnValkey
+) -> None:
+    job_id = submit_clip()
+    processes.worker("tests.fakes:Slow", SHOAL_LEASE_S="60")
+    processes.wait_frames(job_id)
+    time.sleep(1.5)
+    own_valkey.kill()
+    results = processes.settings.data_dir / "results"
+    eventually(lambda: "publishing waits" in processes.logs(), "the video to end")
+    own_valkey.start()
+    assert processes.wait_state(job_id, "succeeded", "failed").state == State.SUCCEEDED
+    assert len(list(results.rglob("*_metadata.json"))) == 1
+
+
+def test_a_waiting_worker_outlives_a_restart_of_redis(
+    processes: Processes, submit_clip: SubmitClip, own_valkey: OwnValkey
+) -> None:
+    processes.worker()
+    eventually(processes.idle_workers, "the worker to be idle")
+    own_valkey.kill()
+    eventually(lambda: "Redis does not answer" in processes.logs(), "the worker to notice")
+    own_valkey.start()
+    job_id = submit_clip()
+    assert processes.wait_state(job_id, "succeeded", "failed").state == State.SUCCEEDED
+
+
+def test_a_worker_may_go_while_redis_is_away(
+    processes: Processes, submit_clip: SubmitClip, own_valkey: OwnValkey
+) -> None:
+    job_id = submit_clip()
+    worker = processes.worker("tests.fakes:Slow", SHOAL_GRACE_S="2")
+    processes.wait_frames(job_id)
+    time.sleep(1.5)
+    own_valkey.kill()
+    worker.terminate()
+    worker.wait(timeout=60)
+    own_valkey.start()
+    processes.api()  # its reaper finds the job
+    processes.worker()
+    assert processes.wait_state(job_id, "succeeded", "failed").state == State.SUCCEEDED
