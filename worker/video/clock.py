@@ -33,7 +33,7 @@ class Clock:
         """
         if self.frames == 0:
             self._start_s = stamp_s or 0.0
-            self._usable = stamp_s is not None
+            self._usable = int(stamp_s is not None)
         elif stamp_s is not None and stamp_s - self._start_s > self.now_s:
             self.step_s = stamp_s - self._start_s - self.now_s
             self.now_s = stamp_s - self._start_s
@@ -60,7 +60,8 @@ class Clock:
         Raises:
             UnsupportedFrameRate: too fast, or fewer than half of its timestamps were usable.
         """
-        if self._usable * 2 < self.frames:
+        stands_still = self.frames > 1 and self.now_s == 0
+        if stands_still or self._usable * 2 < self.frames:
             raise UnsupportedFrameRate(
                 f"only {self._usable} of its {self.frames} frames have a usable timestamp"
             )

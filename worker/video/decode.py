@@ -49,7 +49,7 @@ class VideoFile:
         self._allow_truncated = allow_truncated
         self._packets = 0  # of the video stream, read so far
         self._end_s = 0.0  # latest end of a packet of any stream
-        self._container, self._stream = open_container(path)
+        self._container, self._stream = open_container(path, limits)
         try:
             self._check_announced(path.stat().st_size)
             decoded = self._decode()
@@ -138,8 +138,7 @@ class VideoFile:
         decoder = self._stream.codec_context
         decoder.thread_type = "AUTO"
         decoder.thread_count = min(os.cpu_count() or 1, MAX_THREADS)
-        # Announced sizes were checked: this one stops a picture that is larger than announced.
-        decoder.options = {"max_pixels": str(self._limits.max_pixels)}
+        decoder.options = self._limits.decoder_options
         for packet in self._read_packets():
             try:
                 yield from decoder.decode(packet)
@@ -174,6 +173,7 @@ class VideoFile:
         stream, picture = self._stream, first[0]
         orientation = orientation_of(picture)
         width, height = orientation.size(picture)
+        self._limits.check_size(width, height)
         times = [self._time_s(each) for each in first]
         if stream.average_rate or stream.guessed_rate:
             fps = float(stream.average_rate or stream.guessed_rate or 0)

@@ -35,6 +35,14 @@ class Limits:
     max_duration_s: float = 6 * 3600
     max_fps: float = 480
 
+    @property
+    def decoder_options(self) -> dict[str, str]:
+        """What stops a decoder from making room for a picture that is larger than announced.
+
+        Decoders count whole coding blocks, which may be more than the picture: hence twice.
+        """
+        return {"max_pixels": str(2 * self.max_pixels)}
+
     def check_size(self, width: int, height: int) -> None:
         """Raises VideoTooLarge."""
         if width * height > self.max_pixels:
@@ -57,7 +65,7 @@ class Limits:
             )
 
 
-def open_container(path: Path) -> tuple[InputContainer, VideoStream]:
+def open_container(path: Path, limits: Limits) -> tuple[InputContainer, VideoStream]:
     """Open a local file and choose its video stream.
 
     Raises:
@@ -66,7 +74,9 @@ def open_container(path: Path) -> tuple[InputContainer, VideoStream]:
     """
     try:
         # The prefix keeps FFmpeg from taking a name such as "concat:x" for a protocol.
-        container = av.open(f"file:{path}", options=OPTIONS, metadata_errors="replace")
+        container = av.open(
+            f"file:{path}", options=OPTIONS | limits.decoder_options, metadata_errors="replace"
+        )
     except (FileNotFoundError, PermissionError) as error:
         raise SourceNotFound(f"{path.name} cannot be opened: {error.strerror}") from error
     except (av.FFmpegError, ValueError) as error:

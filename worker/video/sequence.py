@@ -102,6 +102,7 @@ class PictureSequence:
             raise NotAVideo(f"{self._entries[0].name} is not a picture that can be read")
         orientation = orientation_of(first)
         width, height = orientation.size(first)
+        self._limits.check_size(width, height)
         return VideoInfo(
             width=width,
             height=height,
@@ -118,9 +119,9 @@ class PictureSequence:
         codec = CODECS[Path(entry.name).suffix.lower()]
         decoder = av.CodecContext.create(codec, "r")
         assert isinstance(decoder, av.VideoCodecContext)
-        # PyAV gives a picture without a parser only when the decoder is asked twice.
-        decoder.options = {"max_pixels": str(self._limits.max_pixels)}
+        decoder.options = self._limits.decoder_options
         try:
+            # PyAV gives a picture without a parser only when the decoder is asked twice.
             pictures = decoder.decode(av.Packet(data)) + decoder.decode(None)
         except av.FFmpegError:
             return None
@@ -157,11 +158,22 @@ def _list_tar(path: Path) -> tuple[list[Entry], bool]:
                 tar.members = []  # type: ignore[attr-defined]  # it would keep them all
                 if member.isreg() and not member.issparse() and _is_picture(member.name):
                     entries.append(Entry(member.name, member.offset_data, member.size))
+            cut_off = not _ends_here(path, tar.offset)
     except tarfile.ReadError:
         cut_off = True
     whole = [entry for entry in entries if entry.offset + entry.size <= size]
     cut_off = cut_off or len(whole) < len(entries)
     return sorted(whole, key=lambda entry: natural_key(entry.name)), cut_off
+
+
+def _ends_here(path: Path, offset: int) -> bool:
+    """Whether a block of zeros follows, as at the end of every whole tar (POSIX, pax format).
+
+    ``tarfile`` takes a header that cannot be read for the end as well.
+    """
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
 
 
 def _announced_size(data: bytes) -> tuple[int, int]:
