@@ -101,6 +101,7 @@ class _Run:
         self._prompts = prompts
         self._sinks = sinks
         self._on_progress = on_progress
+        self._tracking_fps = predictor.tracking_fps(source.info)
         self._decoded: Channel[Frame] = Channel()
         self._results: list[Channel[tuple[Frame, FrameResult]]] = [Channel() for _ in sinks]
         self._error: BaseException | None = None  # the first one
@@ -146,13 +147,14 @@ class _Run:
                 channel.abort()
 
     def _decode(self) -> None:
-        frames = self._source.frames(self._predictor.tracking_fps(self._source.info))
-        while True:
-            with self._busy("decode"):
-                frame = next(frames, None)
-            if frame is None:
-                break
-            self._decoded.put(frame, self._frame_bytes)
+        frames = self._source.frames(self._tracking_fps)
+        with contextlib.closing(frames):
+            while True:
+                with self._busy("decode"):
+                    frame = next(frames, None)
+                if frame is None:
+                    break
+                self._decoded.put(frame, self._frame_bytes)
         self._decoded.close()
 
     def _predict(self, should_stop: Callable[[], bool]) -> None:
