@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -11,7 +13,7 @@ import pycocotools.mask as coco
 from shoal.jobs import State
 from shoal.results import Metadata
 from shoal.settings import Settings
-from tests.processes import Processes, eventually, model_process
+from tests.processes import ROOT, Processes, eventually, model_process
 
 
 def test_a_video_becomes_results_that_the_usual_tools_read(
@@ -43,6 +45,24 @@ def test_a_video_becomes_results_that_the_usual_tools_read(
         mask = coco.decode({"size": [row["height"], row["width"]], "counts": row["rle"]})
         assert mask.shape == (metadata.video.height, metadata.video.width)
         assert mask.any()
+
+
+def test_the_documented_reader_reads(
+    processes: Processes, sample_clip: Path, tmp_path: Path
+) -> None:
+    client = processes.api()
+    processes.worker("cpu")
+    job = client.submit(client.upload(sample_clip).uri, ["car"], sample_fps=5, max_frames=20)
+    client.wait(job.id)
+    for file in client.results(job.id):
+        client.download(job.id, file.name, tmp_path)
+    _, _, rest = (ROOT / "docs/results.md").read_text().partition("```python\n")
+    reader = tmp_path / "reader.py"
+    reader.write_text(rest.partition("```")[0])
+    command = [sys.executable, str(reader), str(next(tmp_path.glob("*_metadata.json")))]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert printed.startswith("20 frames, {'car': ")
+    assert "car #" in printed
 
 
 def test_ten_videos_load_the_model_once_and_a_kill_loses_none(
