@@ -39,10 +39,21 @@ def worker(
     work_dir: Annotated[Path | None, typer.Option(help="Scratch space, on a fast disk.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where uploads and results are.")] = None,
     redis_url: RedisUrl = None,
+    max_jobs: Annotated[int | None, typer.Option(min=1, help="End after so many jobs.")] = None,
+    idle_exit: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="End after so long without a job.")
+    ] = None,
 ) -> None:
     """Run one worker here. All its settings are **SHOAL_...** variables."""
-    settings = {"engine": engine, "work_dir": work_dir, "data_dir": data_dir}
-    _become("worker", "av", settings | {"redis_url": redis_url})
+    settings = {
+        "engine": engine,
+        "work_dir": work_dir,
+        "data_dir": data_dir,
+        "redis_url": redis_url,
+        "max_jobs": max_jobs,
+        "idle_exit_s": idle_exit,
+    }
+    _become("worker", "av", settings)
 
 
 def _become(module: str, needs: str, settings: Mapping[str, object]) -> NoReturn:
