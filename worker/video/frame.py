@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import av
-import numpy as np
-from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +44,3 @@ class Frame:
     time_s: float
     picture: av.VideoFrame
     wanted: bool
-
-    def bgr(self) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8, in OpenCV's channel order. Converted on each call."""
-        return self.picture.to_ndarray(format="bgr24")

@@ -15,6 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 import onnxruntime as ort
+from av.video.reformatter import VideoReformatter
 
 from shoal.engines.cpu import WORDS, resolve
 from shoal.errors import InternalError, ModelLoadFailed
@@ -102,6 +103,7 @@ class CpuSession:
         self._prompts = tuple(prompts)
         self._classes = [resolve(prompt) for prompt in prompts]
         buffer = TRACKING_BUFFER * max(video.width, video.height)
+        self._converter = VideoReformatter()  # one for all frames: it keeps its tables
         self._pending: deque[tuple[int, list[_Sighting]]] = deque()
         if state is None:
             self._tracker = Tracker(buffer)
@@ -129,7 +131,9 @@ class CpuSession:
         self._pending.clear()
 
     def _outline(self, frame: Frame, tracks: Sequence[Track]) -> list[_Sighting]:
-        bgr = frame.bgr()
+        bgr = np.asarray(
+            self._converter.reformat(frame.picture, format="bgr24").to_ndarray(), np.uint8
+        )
         return [
             _Sighting(
                 track,
