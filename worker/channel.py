@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-MAX_ITEMS = 12
+MAX_ITEMS = 4
 MAX_BYTES = 64 << 20
 MIN_ITEMS = 2  # fewer would make the stages take turns, however large the frames
 

@@ -22,6 +22,8 @@ from worker.video.encode import Encoder
 from worker.video.frame import Frame, VideoInfo
 from worker.video.planes import Plane, even_copy, planes
 
+Bits = NDArray[np.uint8]  # 0 or 1
+
 OPACITY = 0.45  # of the fill; the outline is opaque
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 MAX_LABEL_CHARS = 24
@@ -86,8 +88,7 @@ def draw(
     colours = [to_yuv(colour_of(positions[each.prompt]), canvas) for each in objects]
     for each, colour in zip(objects, colours, strict=True):
         if each.mask.bits.any():
-            _fill(y, u, v, each.mask, colour)
-            _outline(y, u, v, each.mask, colour, style.line)
+            _paint(y, u, v, each.mask, colour, style.line)
     for each, colour in zip(objects, colours, strict=True):
         label = _label(label_text(each), colour, style)
         _stamp(y, u, v, label, colour, each.box)
@@ -103,35 +104,47 @@ def label_text(item: ObjectResult) -> str:
     return f"{prompt} #{item.object_id}"
 
 
-def _fill(y: Plane, u: Plane, v: Plane, mask: Mask, colour: Yuv) -> None:
+def _paint(y: Plane, u: Plane, v: Plane, mask: Mask, colour: Yuv, line: int) -> None:
+    """Tint the mask's pixels, and cover those within ``line`` pixels of its edge."""
+    bits, top, left = _with_even_edges(mask)
+    edge = bits - _eroded(bits, line)
+    h, w = bits.shape
+    _tint(y[top : top + h, left : left + w], bits, edge, colour.y)
+    bits, edge = _halved(bits), _halved(edge)
+    rows, columns = slice(top // 2, (top + h) // 2), slice(left // 2, (left + w) // 2)
+    _tint(u[rows, columns], bits, edge, colour.u)
+    _tint(v[rows, columns], bits, edge, colour.v)
+
+
+def _with_even_edges(mask: Mask) -> tuple[Bits, int, int]:
+    """The mask's window grown to even edges, its top and its left.
+
+    Each 2 by 2 pixels of it then have one chroma sample.
+    """
     h, w = mask.bits.shape
-    _tint(y[mask.y : mask.y + h, mask.x : mask.x + w], mask.bits, colour.y)
-    # One chroma sample covers 2 by 2 pixels, the first of them at even coordinates.
-    top, left = mask.y % 2, mask.x % 2
-    bits = cv2.copyMakeBorder(
-        mask.bits, top, (mask.y + h) % 2, left, (mask.x + w) % 2, cv2.BORDER_CONSTANT, value=0
-    )
-    half = np.bitwise_or(bits[::2, ::2], bits[1::2, 1::2], dtype=np.uint8)
-    rows = slice(mask.y // 2, mask.y // 2 + half.shape[0])
-    columns = slice(mask.x // 2, mask.x // 2 + half.shape[1])
-    _tint(u[rows, columns], half, colour.u)
-    _tint(v[rows, columns], half, colour.v)
+    top, left, bottom, right = mask.y % 2, mask.x % 2, (mask.y + h) % 2, (mask.x + w) % 2
+    grown = cv2.copyMakeBorder(mask.bits, top, bottom, left, right, cv2.BORDER_CONSTANT, value=0)
+    return np.asarray(grown, np.uint8), mask.y - top, mask.x - left
 
 
-def _tint(window: Plane, bits: NDArray[np.uint8], value: int) -> None:
-    """Blend ``value`` into the window where ``bits`` are set, in place."""
-    tinted = cv2.convertScaleAbs(window, alpha=1 - OPACITY, beta=OPACITY * value)
+def _eroded(bits: Bits, radius: int) -> Bits:
+    """Without the pixels that have a 0 within ``radius``, counting all outside as 0."""
+    kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+    eroded = cv2.erode(bits, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return np.asarray(eroded, np.uint8)
+
+
+def _halved(bits: Bits) -> Bits:
+    """Half the size: set where any of 2 by 2 is set."""
+    rows = bits[::2] | bits[1::2]
+    return rows[:, ::2] | rows[:, 1::2]
+
+
+def _tint(window: Plane, bits: Bits, edge: Bits, value: int) -> None:
+    """Blend ``value`` into the window where ``bits`` are set, and set it at the ``edge``."""
+    tinted = np.asarray(cv2.convertScaleAbs(window, alpha=1 - OPACITY, beta=OPACITY * value))
+    tinted[edge.view(np.bool_)] = value
     cv2.copyTo(tinted, bits, window)
-
-
-def _outline(y: Plane, u: Plane, v: Plane, mask: Mask, colour: Yuv, line: int) -> None:
-    contours, _ = cv2.findContours(
-        mask.bits, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=(mask.x, mask.y)
-    )
-    cv2.drawContours(y, contours, -1, colour.y, line, cv2.LINE_AA)
-    halves = [contour // 2 for contour in contours]
-    cv2.drawContours(u, halves, -1, colour.u, max(1, line // 2))
-    cv2.drawContours(v, halves, -1, colour.v, max(1, line // 2))
 
 
 @lru_cache(maxsize=1024)

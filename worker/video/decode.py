@@ -14,7 +14,7 @@ from av.packet import Packet
 from shoal.errors import NoFrames, TruncatedVideo
 from worker.video.clock import Clock
 from worker.video.frame import VideoInfo
-from worker.video.planes import orientation_of
+from worker.video.planes import Decoded, orientation_of
 from worker.video.probe import Limits, open_container
 
 MAX_THREADS = 8  # each holds a few decoded pictures
@@ -57,13 +57,14 @@ class VideoFile:
             if not first:
                 raise NoFrames(f"{self._name}: none of its {self._packets} packets is a picture")
             self._decoded = chain(first, decoded)
+            self._orientation = orientation_of(first[0])
             self.info = self._describe(first)
         except BaseException:
             self.close()
             raise
 
-    def pictures(self) -> Iterator[tuple[int, float, av.VideoFrame]]:
-        """Yield index, time in seconds and picture as decoded. To be called once.
+    def pictures(self) -> Iterator[Decoded]:
+        """Yield every picture; all are turned as the first one must be. To be called once.
 
         Raises:
             UnsupportedFrameRate, VideoTooLarge: as soon as they show.
@@ -71,7 +72,8 @@ class VideoFile:
         """
         clock = Clock(1 / self.info.fps if self.info.fps else 0.0, self._limits)
         for index, picture in enumerate(self._decoded):
-            yield index, clock.tick(self._time_s(picture)), picture
+            time_s = clock.tick(self._time_s(picture))
+            yield Decoded(index, time_s, picture, self._orientation)
         clock.finish()
         self._check_complete(clock.frames, clock.now_s + clock.step_s)
 
@@ -170,9 +172,8 @@ class VideoFile:
             return  # nothing beyond can be reached: _check_complete tells how much that is
 
     def _describe(self, first: list[av.VideoFrame]) -> VideoInfo:
-        stream, picture = self._stream, first[0]
-        orientation = orientation_of(picture)
-        width, height = orientation.size(picture)
+        stream = self._stream
+        width, height = self._orientation.size(first[0])
         self._limits.check_size(width, height)
         times = [self._time_s(each) for each in first]
         if stream.average_rate or stream.guessed_rate:
@@ -188,7 +189,7 @@ class VideoFile:
             duration_s=self._stream_s or self._container_s,
             frames=stream.frames,
             codec=stream.codec_context.name,
-            rotation=orientation.degrees,
+            rotation=self._orientation.degrees,
         )
 
     def _time_s(self, picture: av.VideoFrame) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 import av
@@ -38,6 +39,23 @@ class Orientation(NamedTuple):
         return 180 if self.flip_y else 0
 
 
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A picture as a reader yields it.
+
+    Attributes:
+        index: position in the source, from 0.
+        time_s: seconds since the first picture.
+        stored: as decoded, any pixel format.
+        orientation: what makes it upright.
+    """
+
+    index: int
+    time_s: float
+    stored: av.VideoFrame
+    orientation: Orientation
+
+
 _ROTATIONS = (  # by 0, 90, 180 and 270 degrees counter-clockwise
     Orientation(),
     Orientation(True, flip_y=True),
@@ -48,6 +66,9 @@ _ROTATIONS = (  # by 0, 90, 180 and 270 degrees counter-clockwise
 
 def orientation_of(picture: av.VideoFrame) -> Orientation:
     """Read the display matrix that came with a decoded picture.
+
+    Not for every picture of a video: asking PyAV for side data ties the picture into a reference
+    cycle, and its memory waits for the garbage collector.
 
     The matrix is FFmpeg's ``AV_FRAME_DATA_DISPLAYMATRIX``: nine int32 ``a b u c d v x y w`` with
     x' = a x + c y and y' = b x + d y, the y axis pointing down.

@@ -12,7 +12,7 @@ import av
 
 from shoal.errors import NoFrames, NotAVideo, TruncatedVideo
 from worker.video.frame import VideoInfo
-from worker.video.planes import orientation_of
+from worker.video.planes import Decoded, orientation_of
 from worker.video.probe import Limits
 
 CODECS = {".jpg": "mjpeg", ".jpeg": "mjpeg", ".png": "png"}
@@ -82,15 +82,15 @@ class PictureSequence:
             self.close()
             raise
 
-    def pictures(self) -> Iterator[tuple[int, float, av.VideoFrame]]:
-        """Yield index, time in seconds and picture as decoded."""
+    def pictures(self) -> Iterator[Decoded]:
+        """Yield every picture that can be decoded."""
         for index, entry in enumerate(self._entries):
             picture = self._decode(entry)
             if picture is None:
                 self.decode_errors += 1
                 self.missing_s += 1 / self._fps
             else:
-                yield index, index / self._fps, picture
+                yield Decoded(index, index / self._fps, picture, orientation_of(picture))
 
     def close(self) -> None:
         if self._file:

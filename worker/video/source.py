@@ -7,12 +7,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-import av
-
 from shoal.errors import ResolutionChanged, SourceNotFound
 from worker.video.decode import VideoFile
 from worker.video.frame import Frame, VideoInfo
-from worker.video.planes import orientation_of, upright
+from worker.video.planes import Decoded, upright
 from worker.video.probe import Limits
 from worker.video.sequence import PictureSequence, is_tar
 
@@ -25,7 +23,7 @@ class Reader(Protocol):
     missing_s: float
     truncated: bool
 
-    def pictures(self) -> Iterator[tuple[int, float, av.VideoFrame]]: ...
+    def pictures(self) -> Iterator[Decoded]: ...
 
     def close(self) -> None: ...
 
@@ -101,15 +99,16 @@ class Source:
         written = Sampler(self._sample_fps, self.info.fps)
         tracked = Sampler(tracking_fps, self.info.fps) if tracking_fps > 0 else None
         count = 0
-        for index, time_s, picture in self._reader.pictures():
+        for decoded in self._reader.pictures():
             self.frames_read += 1
-            self.last_time_s = time_s
-            self._check_size(index, picture)
-            wanted = written.take(time_s)
-            needed = tracked.take(time_s) if tracked else False
+            self.last_time_s = decoded.time_s
+            self._check_size(decoded)
+            wanted = written.take(decoded.time_s)
+            needed = tracked.take(decoded.time_s) if tracked else False
             if not (wanted or needed):
                 continue
-            yield Frame(index, time_s, upright(picture, orientation_of(picture)), wanted)
+            picture = upright(decoded.stored, decoded.orientation)
+            yield Frame(decoded.index, decoded.time_s, picture, wanted)
             count += wanted
             if count == self._max_frames > 0:
                 return
@@ -128,13 +127,13 @@ class Source:
     ) -> None:
         self.close()
 
-    def _check_size(self, index: int, picture: av.VideoFrame) -> None:
-        size = orientation_of(picture).size(picture)
+    def _check_size(self, decoded: Decoded) -> None:
+        size = decoded.orientation.size(decoded.stored)
         expected = self.info.width, self.info.height
         if size != expected:
             self._limits.check_size(*size)
             raise ResolutionChanged(
-                f"frame {index} has {size[0]}×{size[1]} pixels, "
+                f"frame {decoded.index} has {size[0]}×{size[1]} pixels, "
                 f"those before it {expected[0]}×{expected[1]}"
             )
 

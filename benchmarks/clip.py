@@ -1,0 +1,40 @@
+"""The clip that benchmarks run on: any video scaled to 720p, cut or repeated to length.
+
+``python -m benchmarks.clip SAMPLE PATH FRAMES`` writes it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import islice
+
+import av
+
+WIDTH, HEIGHT = 1280, 720
+RATE = 25
+
+
+def write(sample: str, path: str, frames: int) -> None:
+    """Scale ``sample`` and write ``frames`` of its frames, from its start again at its end."""
+    with av.open(path, "w") as target:
+        stream = target.add_stream("libx264", RATE, {"preset": "veryfast", "crf": "20"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for number, picture in enumerate(islice(_endless(sample), frames)):
+            scaled = picture.reformat(WIDTH, HEIGHT, "yuv420p")
+            scaled.pts, scaled.time_base = number, Fraction(1, RATE)
+            scaled.pict_type = 0
+            target.mux(stream.encode(scaled))
+        target.mux(stream.encode())
+
+
+def _endless(sample: str) -> Iterator[av.VideoFrame]:
+    while True:
+        with av.open(sample) as source:
+            source.streams.video[0].thread_type = "AUTO"
+            yield from source.decode(video=0)
+
+
+if __name__ == "__main__":
+    write(sys.argv[1], sys.argv[2], int(sys.argv[3]))

@@ -1,0 +1,151 @@
+"""Speed and memory of the pipeline: ``python -m benchmarks.pipeline [--json] [--quick]``.
+
+Contestants on the same 720p clip, each run in a process of its own and in turn, several times:
+
+- limit: decode and x264 veryfast, nothing between
+- ours: the worker's pipeline, overlay and masks, a predictor that answers at once
+- plain: all frames as PIL images, float32 masks of every object and frame, float blending, mp4v
+
+Ratios are of median frames per second. The peak resident memory is each process's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.report import machine, print_json, print_table
+
+PACKAGES = ("av", "opencv-python-headless", "numpy", "pyarrow", "pycocotools")
+OBJECTS = (2, 10)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many frames and how often."""
+
+    frames: int  # of ours and the limit; the long clip has ten times as many
+    plain_frames: int  # all of its frames and masks are in memory at once
+    predictor_frames: int
+    repeats: int
+
+
+FULL = Plan(frames=250, plain_frames=60, predictor_frames=120, repeats=5)
+QUICK = Plan(frames=100, plain_frames=20, predictor_frames=30, repeats=2)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Several runs of one contestant on one clip."""
+
+    frames: int
+    fps: list[float]
+    peak_rss_mb: float  # the highest
+
+    @property
+    def median_fps(self) -> float:
+        return statistics.median(self.fps)
+
+
+def run_once(name: str, clip: Path, objects: int) -> Measured:
+    """Run a contestant in a child process."""
+    command = [sys.executable, "-m", "benchmarks.pipeline_contestants", name, str(clip)]
+    child = subprocess.run([*command, str(objects)], stdout=subprocess.PIPE, check=True)
+    result = json.loads(child.stdout.splitlines()[-1])
+    fps = result["frames"] / result["seconds"]
+    return Measured(result["frames"], [fps], result["peak_rss_mb"])
+
+
+def measure(plan: Plan, sample: Path, folder: Path) -> dict[tuple[str, int], Measured]:
+    """All contestants by name and number of objects; 'long' is ours on ten times the frames."""
+    clip = make_clip(sample, folder / "clip.mp4", plan.frames)
+    long_clip = make_clip(sample, folder / "long.mp4", 10 * plan.frames)
+    short = make_clip(sample, folder / "short.mp4", plan.plain_frames)
+    tracked = make_clip(sample, folder / "tracked.mp4", plan.predictor_frames)
+    turns = [("limit", clip, 0), *(("ours", clip, count) for count in OBJECTS)]
+    runs: dict[tuple[str, int], list[Measured]] = {}
+    for _ in range(plan.repeats):
+        for name, path, count in turns:
+            runs.setdefault((name, count), []).append(run_once(name, path, count))
+    for count in OBJECTS:
+        runs["plain", count] = [run_once("plain", short, count)]
+    runs["long", OBJECTS[-1]] = [run_once("ours", long_clip, OBJECTS[-1])]
+    runs["cpu_predictor", 0] = [run_once("cpu_predictor", tracked, 0)]
+    return {key: _together(each) for key, each in runs.items()}
+
+
+def _together(runs: list[Measured]) -> Measured:
+    fps = [value for run in runs for value in run.fps]
+    return Measured(runs[0].frames, fps, max(run.peak_rss_mb for run in runs))
+
+
+def make_clip(sample: Path, path: Path, frames: int) -> Path:
+    """The sample scaled to 720p and repeated; in a child, to keep this process small."""
+    command = [sys.executable, "-m", "benchmarks.clip", str(sample), str(path), str(frames)]
+    subprocess.run(command, check=True)
+    return path
+
+
+def figures(measured: dict[tuple[str, int], Measured]) -> dict[str, float | None]:
+    """The keys of the JSON line; the goals are in docs/benchmarks.md."""
+    limit = measured["limit", 0].median_fps
+    result: dict[str, float | None] = {}
+    for count in OBJECTS:
+        ours = measured["ours", count].median_fps
+        result[f"ratio_to_limit_{count}"] = round(ours / limit, 3)
+        result[f"ratio_to_plain_{count}"] = round(ours / measured["plain", count].median_fps, 2)
+    peak = measured["ours", OBJECTS[-1]].peak_rss_mb
+    long_peak = measured["long", OBJECTS[-1]].peak_rss_mb
+    result["peak_rss_mb"] = round(max(peak, long_peak), 1)
+    result["rss_growth_10x"] = round(long_peak / peak, 3)
+    result["cpu_predictor_fps"] = round(measured["cpu_predictor", 0].median_fps, 1)
+    return result
+
+
+def print_measured(measured: dict[tuple[str, int], Measured]) -> None:
+    rows = [
+        (
+            name,
+            str(count or "-"),
+            str(each.frames),
+            str(len(each.fps)),
+            f"{each.median_fps:.1f}",
+            f"{min(each.fps):.1f}..{max(each.fps):.1f}",
+            f"{each.peak_rss_mb:.0f}",
+        )
+        for (name, count), each in measured.items()
+    ]
+    header = ("contestant", "objects", "frames", "runs", "frames/s", "range", "peak RSS, MB")
+    print_table(header, rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
+    parser.add_argument("--quick", action="store_true", help="fewer frames and runs")
+    parser.add_argument(
+        "--clip",
+        type=Path,
+        default=Path(os.environ.get("SHOAL_SAMPLE_CLIP", "demo/bikes.mp4")),
+        help="any video; scaled to 1280 by 720 [default: $SHOAL_SAMPLE_CLIP or demo/bikes.mp4]",
+    )
+    options = parser.parse_args()
+    if not options.clip.is_file():
+        parser.error(f"there is no clip at {options.clip}: give one with --clip")
+    print(machine(PACKAGES), flush=True)
+    with tempfile.TemporaryDirectory(prefix="shoal-benchmark-") as folder:
+        measured = measure(QUICK if options.quick else FULL, options.clip, Path(folder))
+    print_measured(measured)
+    if options.json:
+        print_json(figures(measured))
+
+
+if __name__ == "__main__":
+    main()
