@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import typer
 from rich.console import Console
@@ -18,6 +18,7 @@ from shoal.cli.stack import StackLog, running, serve
 from shoal.errors import SourceNotFound, StackError
 from shoal.exits import Exit
 from shoal.jobs import State, clean_prompts
+from shoal.results import overlay_name
 
 POLL_S = 0.3
 
@@ -53,7 +54,10 @@ def demo(
             raise typer.Exit(Exit.FAILED)
         _show(record)
         if keep:
-            output.err.print(f"Still up at {stack.url}/docs, until Ctrl-C")
+            overlay = quote(overlay_name(record.spec))
+            output.err.print(f"Still up at {stack.url}, until Ctrl-C. In a browser:")
+            output.err.print(f"  the overlay  {stack.url}/videos/{record.id}/results/{overlay}")
+            output.err.print(f"  the API      {stack.url}/docs")
             serve(stack, log)
 
 
