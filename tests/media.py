@@ -80,6 +80,18 @@ def write_video(
         container.mux(stream.encode())
 
 
+def write_noise(path: Path, frames: int) -> None:
+    """Pictures that cannot be compressed: several kB each, also once they are encoded again."""
+    random = np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for _ in range(frames):
+            rgb = random.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
+        container.mux(stream.encode())
+
+
 def write_variable(path: Path, times: Sequence[float]) -> None:
     """A frame at each of these times, in seconds."""
     write_video(path, times=times, fps=30)

@@ -7,7 +7,6 @@ in another. Bounded channels join them: the stages overlap, and nothing grows wi
 from __future__ import annotations
 
 import contextlib
-import errno
 import threading
 import time
 from collections import deque
@@ -15,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from shoal.errors import DiskFull, InternalError, Stopped
+from shoal.storage.files import FULL
 from worker.channel import Aborted, Channel
 from worker.predictors.base import FrameResult, Predictor, Session
 from worker.sinks.base import Sink
@@ -222,7 +222,7 @@ class _Run:
 
 
 def _as_ours(error: BaseException) -> BaseException:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in FULL:
         full = DiskFull("the disk of the work directory is full")
         full.__cause__ = error
         return full

@@ -24,7 +24,7 @@ from shoal.storage.base import ObjectInfo
 
 CHUNK = 1 << 20
 _NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR}
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # a disk, a quota, what a file may hold
 
 
 class FileStorage:
@@ -131,7 +131,7 @@ def writing(where: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in FULL:
             raise DiskFull(f"no space left for {where}") from error
         if error.errno in _NOT_WRITABLE:
             raise StorageNotWritable(f"cannot write {where}: {error.strerror}") from error
