@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +44,15 @@ class MasksSink:
     name = "masks"
 
     def __init__(self, path: Path, video: VideoInfo) -> None:
-        """Create the file; ``video`` is the source."""
+        """``path`` is written to from the first ``write`` on; ``video`` is the source."""
         self._path = path
         self._size = video.height, video.width
         self._rows: list[tuple[Any, ...]] = []
         self._rle_chars = 0
-        self._writer = pq.ParquetWriter(path, SCHEMA, compression="zstd")
+
+    @cached_property
+    def _writer(self) -> pq.ParquetWriter:
+        return pq.ParquetWriter(self._path, SCHEMA, compression="zstd")
 
     def write(self, frame: Frame, result: FrameResult) -> None:
         height, width = self._size
