@@ -1,4 +1,4 @@
-"""``shoal api`` and ``shoal worker``: one service in the foreground.
+"""``shoal api`` and ``shoal worker``: services in the foreground.
 
 They become ``python -m api`` and ``python -m worker``: this package imports neither.
 """
@@ -14,7 +14,10 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from shoal.cli import output
+from shoal.cli.stack import StackLog
 from shoal.errors import StackError
+from shoal.settings import get_settings
 
 RedisUrl = Annotated[
     str | None, typer.Option(help="The queue's Redis.", envvar="SHOAL_REDIS_URL", metavar="URL")
@@ -43,8 +46,12 @@ def worker(
     idle_exit: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="End after so long without a job.")
     ] = None,
+    gpus: Annotated[
+        str | None, typer.Option(help="A worker on each of these GPUs: 'all', or as in '0,2'.")
+    ] = None,
+    per_gpu: Annotated[int, typer.Option(min=1, help="With --gpus: workers on each.")] = 1,
 ) -> None:
-    """Run one worker here. All its settings are **SHOAL_...** variables."""
+    """Run a worker here, or several. All their settings are **SHOAL_...** variables."""
     settings = {
         "engine": engine,
         "work_dir": work_dir,
@@ -53,7 +60,42 @@ def worker(
         "max_jobs": max_jobs,
         "idle_exit_s": idle_exit,
     }
-    _become("worker", "av", settings)
+    if gpus is None:
+        _become("worker", "av", settings)
+    _require("worker", "av")
+    _run_fleet(gpus, per_gpu, _environment(settings))
+
+
+def _run_fleet(gpus: str, per_gpu: int, env: Mapping[str, str]) -> None:
+    """Workers on several GPUs, until a signal or until all have ended by themselves.
+
+    Raises:
+        StackError: 'all', and there is no GPU.
+    """
+    from shoal.embedded.fleet import Fleet, find_gpus
+
+    indices = find_gpus() if gpus == "all" else [part.strip() for part in gpus.split(",")]
+    fleet = Fleet(StackLog(output.err))
+    for gpu in indices:
+        for number in range(1, per_gpu + 1):
+            fleet.start(f"gpu-{gpu}.{number}", {**env, "CUDA_VISIBLE_DEVICES": gpu})
+    fleet.run(get_settings().grace_s)
+
+
+def _require(module: str, needs: str) -> None:
+    """
+    Raises:
+        StackError: a service's dependencies are not installed.
+    """
+    if importlib.util.find_spec(needs) is None:
+        raise StackError(
+            f"the {module} is not installed here", hint=f"pip install 'shoal[{module}]'"
+        )
+
+
+def _environment(settings: Mapping[str, object]) -> dict[str, str]:
+    """The settings that were given, as a service reads them."""
+    return {f"SHOAL_{name.upper()}": str(v) for name, v in settings.items() if v is not None}
 
 
 def _become(module: str, needs: str, settings: Mapping[str, object]) -> NoReturn:
@@ -62,12 +104,8 @@ def _become(module: str, needs: str, settings: Mapping[str, object]) -> NoReturn
     Raises:
         StackError: its dependencies are not installed.
     """
-    if importlib.util.find_spec(needs) is None:
-        raise StackError(
-            f"the {module} is not installed here", hint=f"pip install 'shoal[{module}]'"
-        )
-    given = {f"SHOAL_{name.upper()}": str(v) for name, v in settings.items() if v is not None}
+    _require(module, needs)
     sys.stdout.flush()
     # -P: a file called api.py in the current folder is not meant.
     command = [sys.executable, "-P", "-m", module]
-    os.execve(sys.executable, command, os.environ | given)  # noqa: S606 - no shell is wanted
+    os.execve(sys.executable, command, os.environ | _environment(settings))  # noqa: S606 - no shell is wanted

@@ -14,6 +14,7 @@ from typing import IO
 
 import httpx
 
+from shoal.embedded.fleet import Fleet
 from shoal.embedded.service import LogLine, Service
 from shoal.embedded.valkey import Valkey
 from shoal.errors import DataDirBusy, PortBusy, StackError
@@ -25,8 +26,6 @@ log = logging.getLogger(__name__)
 
 LOCK_S = 5.0  # a stack that was killed a moment ago is given this long to let go
 START_S = 60.0
-RESTART_S = (1, 2, 5, 10, 30)  # pauses before a worker that ended is started again
-STEADY_S = 60.0  # a worker that ran this long starts over with the shortest pause
 
 
 class Stack:
@@ -47,9 +46,7 @@ class Stack:
         self._lock: IO[str] | None = None
         self._valkey: Service | None = None
         self._api: Service | None = None
-        self._workers: list[Service] = []
-        self._restarts: dict[str, int] = {}
-        self._restart_at: dict[str, float] = {}
+        self._fleet = Fleet(log_line)
         self._stop_asked = 0
 
     # --- start -----------------------------------------------------------------------------------
@@ -69,10 +66,7 @@ class Stack:
         self._api = Service("api", [sys.executable, "-P", "-m", "api"], env, self.log_line)
         self._api.start()
         for number in range(1, self._worker_count + 1):
-            name = f"worker-{number}"
-            worker = Service(name, [sys.executable, "-P", "-m", "worker"], env, self.log_line)
-            worker.start()
-            self._workers.append(worker)
+            self._fleet.start(f"worker-{number}", env)
         self._wait_ready()
 
     def _start_valkey(self) -> None:
@@ -96,7 +90,7 @@ class Stack:
                 worker.state in ("idle", "busy")
                 for worker in list_workers(connection, self.settings.queue)
             )
-            if (ready or not self._workers) and self._api_answers():
+            if (ready or not self._fleet.workers) and self._api_answers():
                 return
             if time.monotonic() > deadline:
                 raise StackError(f"the API or the workers were not ready within {START_S:.0f} s")
@@ -136,35 +130,17 @@ class Stack:
         for service in (self._valkey, self._api):
             if service and service.exit_code is not None and not self._stop_asked:
                 raise StackError(f"{service.name} ended with exit code {service.exit_code}")
-        for worker in self._workers:
-            self._revive(worker)
-
-    def _revive(self, worker: Service) -> None:
-        if worker.exit_code is None or self._stop_asked:
-            return
-        at = time.monotonic()
-        if worker.name not in self._restart_at:
-            steady = at - worker.started_at > STEADY_S
-            times = 0 if steady else self._restarts.get(worker.name, 0)
-            pause = RESTART_S[min(times, len(RESTART_S) - 1)]
-            self._restarts[worker.name] = times + 1
-            self._restart_at[worker.name] = at + pause
-            code = worker.exit_code
-            self.log_line(worker.name, f"ended with exit code {code}: again in {pause} s")
-        elif at >= self._restart_at[worker.name]:
-            del self._restart_at[worker.name]
-            worker.start()
+        if not self._stop_asked:
+            self._fleet.revive()
 
     # --- stop ------------------------------------------------------------------------------------
 
     def stop(self) -> None:
         """Stop all: workers give back their jobs, then the API, then Valkey with all on disk."""
-        redis_gone = self._valkey is not None and self._valkey.exit_code is not None
-        for worker in self._workers:
-            # Without a queue there is nowhere to give a job back to: the next start finds it.
-            (worker.kill if redis_gone else worker.terminate)()
-        for worker in self._workers:
-            worker.wait(self.settings.grace_s + 5)
+        if self._valkey is not None and self._valkey.exit_code is not None:
+            self._fleet.kill()  # no queue to give a job back to: the next start finds it
+        else:
+            self._fleet.stop(self.settings.grace_s)
         for service in (self._api, self._valkey):
             if service:
                 service.terminate()
@@ -174,7 +150,7 @@ class Stack:
             self._lock = None
 
     def _all(self) -> list[Service]:
-        return [s for s in (*self._workers, self._api, self._valkey) if s]
+        return [s for s in (*self._fleet.workers, self._api, self._valkey) if s]
 
 
 def lock_data_dir(data_dir: Path) -> IO[str]:

@@ -1,0 +1,105 @@
+"""Several workers on one machine: each a process, restarted when it fails."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from types import FrameType
+
+from shoal.embedded.service import LogLine, Service
+from shoal.errors import StackError
+
+RESTART_S = (1, 2, 5, 10, 30)  # pauses before a worker that failed is started again
+STEADY_S = 60.0  # a worker that ran this long starts over with the shortest pause
+KILL_AFTER_GRACE_S = 5.0
+
+
+class Fleet:
+    """Starts workers, starts those again that fail, and stops them together."""
+
+    def __init__(self, log_line: LogLine) -> None:
+        self.workers: list[Service] = []
+        self._log_line = log_line
+        self._failures: dict[str, int] = {}  # in a row
+        self._restart_at: dict[str, float] = {}
+
+    def start(self, name: str, env: Mapping[str, str]) -> None:
+        worker = Service(name, [sys.executable, "-P", "-m", "worker"], env, self._log_line)
+        worker.start()
+        self.workers.append(worker)
+
+    def revive(self) -> None:
+        """Start failed workers again, after a pause; one that ended in order stays down."""
+        for worker in self.workers:
+            if worker.exit_code:
+                self._revive(worker, worker.exit_code)
+
+    def _revive(self, worker: Service, exit_code: int) -> None:
+        at = time.monotonic()
+        if worker.name not in self._restart_at:
+            steady = at - worker.started_at > STEADY_S
+            failures = 0 if steady else self._failures.get(worker.name, 0)
+            pause = RESTART_S[min(failures, len(RESTART_S) - 1)]
+            self._failures[worker.name] = failures + 1
+            self._restart_at[worker.name] = at + pause
+            self._log_line(worker.name, f"ended with exit code {exit_code}: again in {pause} s")
+        elif at >= self._restart_at[worker.name]:
+            del self._restart_at[worker.name]
+            worker.start()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every worker has ended in order, as with SHOAL_MAX_JOBS or SHOAL_IDLE_EXIT_S."""
+        return all(worker.exit_code == 0 for worker in self.workers)
+
+    def run(self, grace_s: float) -> None:
+        """Keep them up until SIGINT or SIGTERM (a second one kills), or until all have ended."""
+
+        def on_signal(signum: int, frame: FrameType | None) -> None:
+            signals.append(signum)
+            if len(signals) > 1:
+                self.kill()
+
+        signals: list[int] = []
+        for sig in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(sig, on_signal)
+        while not signals and not self.is_over:
+            self.revive()
+            time.sleep(0.2)
+        self.stop(grace_s)
+
+    def stop(self, grace_s: float) -> None:
+        """Have the workers give back their jobs and end; kill those that are too slow."""
+        for worker in self.workers:
+            worker.terminate()
+        for worker in self.workers:
+            worker.wait(grace_s + KILL_AFTER_GRACE_S)
+
+    def kill(self) -> None:
+        for worker in self.workers:
+            worker.kill()
+        for worker in self.workers:
+            worker.wait(KILL_AFTER_GRACE_S)
+
+
+def find_gpus() -> list[str]:
+    """The indices of this machine's NVIDIA GPUs, as ``nvidia-smi`` lists them.
+
+    Raises:
+        StackError: there is none.
+    """
+    found: list[str] = []
+    if program := shutil.which("nvidia-smi"):
+        command = [program, "--query-gpu=index", "--format=csv,noheader"]
+        listing = subprocess.run(command, capture_output=True, text=True, check=False)
+        found = listing.stdout.split() if listing.returncode == 0 else []
+    if not found:
+        raise StackError(
+            "no NVIDIA GPU was found on this machine",
+            hint="Check that 'nvidia-smi' lists it, or leave out --gpus for the CPU.",
+        )
+    return found
