@@ -1,0 +1,110 @@
+"""What RQ's own tools see. Covers the private parts of RQ that Shoal uses: it fails when an
+upgrade changes them."""
+
+from __future__ import annotations
+
+import pytest
+from redis import Redis
+from rq import Queue
+from rq.job import Job, JobStatus
+from rq.registry import FailedJobRegistry, StartedJobRegistry
+from rq.serializers import JSONSerializer
+from rq.worker import Worker
+
+from shoal.queue import PROCESS, JobQueue
+from tests.conftest import SubmitClip
+from tests.processes import Processes, eventually
+
+
+def rq_queue(queue: JobQueue) -> Queue:
+    return Queue(queue.name, connection=queue.redis, serializer=JSONSerializer)
+
+
+def fetch(queue: JobQueue, job_id: str) -> Job:
+    return Job.fetch(job_id, connection=queue.redis, serializer=JSONSerializer)
+
+
+def started(queue: JobQueue) -> list[str]:
+    registry = StartedJobRegistry(queue.name, connection=queue.redis)
+    return registry.get_job_ids(cleanup=False)
+
+
+def keys(redis: Redis, pattern: str) -> list[bytes]:
+    return list(redis.keys(pattern))
+
+
+def test_a_queued_job_is_an_rq_job(queue: JobQueue, submit_clip: SubmitClip) -> None:
+    job_id = submit_clip()
+    assert rq_queue(queue).job_ids == [job_id]
+    job = fetch(queue, job_id)
+    assert (job.func_name, job.args) == (PROCESS, [job_id])
+    assert job.get_status() == JobStatus.QUEUED
+
+
+def test_a_stock_worker_is_told_that_it_is_not_wanted(
+    queue: JobQueue, submit_clip: SubmitClip
+) -> None:
+    job = fetch(queue, submit_clip())
+    with pytest.raises(Exception, match="stock RQ worker"):
+        job.perform()
+
+
+def test_a_running_job_and_its_worker_are_shown_and_leave_nothing_behind(
+    processes: Processes, queue: JobQueue, submit_clip: SubmitClip
+) -> None:
+    job_id = submit_clip()
+    processes.worker("tests.fakes:Slow")
+    processes.wait_frames(job_id)
+    assert started(queue) == [job_id]
+    assert fetch(queue, job_id).get_status() == JobStatus.STARTED
+    (worker,) = Worker.all(connection=queue.redis, queue=rq_queue(queue))
+    assert worker.get_current_job_id() == job_id
+    assert worker.get_state() == "busy"
+    assert worker.name == queue.records.get(job_id).worker
+
+    processes.wait_state(job_id, "succeeded")
+    eventually(lambda: processes.idle_workers(), "the worker to be idle")
+    assert started(queue) == []
+    assert rq_queue(queue).job_ids == []
+    for pattern in ("rq:execution*", f"rq:job:{job_id}*", "rq:queue:*:intermediate"):
+        assert keys(queue.redis, pattern) == []
+    processes.running[0].terminate()
+    processes.running[0].wait()
+    assert Worker.all(connection=queue.redis, queue=rq_queue(queue)) == []
+
+
+def test_a_failed_job_is_in_the_failed_registry_until_it_is_retried(
+    processes: Processes, queue: JobQueue, submit_clip: SubmitClip
+) -> None:
+    job_id = submit_clip()
+    processes.worker("tests.fakes:Raising")
+    processes.wait_state(job_id, "failed")
+    registry = FailedJobRegistry(queue.name, connection=queue.redis)
+    assert registry.get_job_ids(cleanup=False) == [job_id]
+    assert fetch(queue, job_id).get_status() == JobStatus.FAILED
+    queue.retry(job_id)
+    assert registry.get_job_ids(cleanup=False) == []
+
+
+def test_an_entry_that_calls_for_something_else_is_refused(
+    processes: Processes, queue: JobQueue, submit_clip: SubmitClip
+) -> None:
+    job_id = submit_clip()
+    job = fetch(queue, job_id)
+    job.func_name = "os.getcwd"
+    job.save()
+    processes.worker()
+    record = processes.wait_state(job_id, "failed", "succeeded")
+    assert record.error is not None
+    assert record.error.code == "unknown_function"
+
+
+def test_an_entry_without_a_record_is_skipped(
+    processes: Processes, queue: JobQueue, submit_clip: SubmitClip
+) -> None:
+    rq_queue(queue).enqueue("os.getcwd", job_id="stranger")
+    job_id = submit_clip()
+    worker = processes.worker()
+    processes.wait_state(job_id, "succeeded")
+    assert worker.poll() is None
+    assert queue.redis.llen(queue.rq.intermediate_queue_key) == 0
