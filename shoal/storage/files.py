@@ -23,7 +23,8 @@ from shoal.errors import (
 from shoal.storage.base import ObjectInfo
 
 CHUNK = 1 << 20
-_NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR}
+_NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
+_NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # a disk, a quota, what a file may hold
 
 
@@ -39,13 +40,17 @@ class FileStorage:
         Raises:
             UnsupportedLocation: not a local file URI.
             LocationForbidden: outside all roots.
+            SourceNotFound: a link that leads to itself.
         """
         parts = urlsplit(uri)
         if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not parts.path:
             raise UnsupportedLocation(f"not a local file URI: {uri}")
         if "\0" in unquote(parts.path):
             raise UnsupportedLocation("a file URI cannot hold a NUL byte")
-        path = Path(unquote(parts.path)).resolve()
+        try:
+            path = Path(unquote(parts.path)).resolve()
+        except RuntimeError as error:  # what Python before 3.13 raises
+            raise SourceNotFound(f"a loop of symbolic links: {uri}") from error
         if not any(path.is_relative_to(root) for root in self.roots):
             raise LocationForbidden(f"outside the allowed folders: {path}")
         return path
@@ -68,8 +73,8 @@ class FileStorage:
 
     def fetch(self, uri: str, work_dir: Path) -> Path:
         path = self.path(uri)
-        if not path.exists():
-            raise SourceNotFound(f"no such file: {path}")
+        with _reading(uri):
+            path.stat()
         return path
 
     def put(self, path: Path, uri: str, content_type: str) -> None:
@@ -115,13 +120,13 @@ def _stat_folder(path: Path) -> ObjectInfo:
 def _reading(uri: str) -> Iterator[None]:
     try:
         yield
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise SourceNotFound(f"no such file: {uri}") from error
     except PermissionError as error:
         raise SourceNotFound(
             f"not readable: {uri}", hint="Give the worker's user the right to read it."
         ) from error
     except OSError as error:
+        if error.errno in _NOT_THERE:
+            raise SourceNotFound(f"no such file: {uri}") from error
         raise StorageUnavailable(f"cannot read {uri}: {error.strerror}") from error
 
 

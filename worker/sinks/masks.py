@@ -31,8 +31,8 @@ COLUMNS: dict[str, pa.DataType] = {
 SCHEMA = pa.schema(COLUMNS)
 
 # A row group is written when it holds this much, so that memory does not grow with the video.
-GROUP_ROWS = 20_000
-GROUP_RLE_CHARS = 4 << 20
+GROUP_ROWS = 5_000
+GROUP_RLE_CHARS = 2 << 20
 
 
 class MasksSink:
