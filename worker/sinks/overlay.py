@@ -43,6 +43,29 @@ class Style(NamedTuple):
         )
 
 
+class Area(NamedTuple):
+    """A label's place in pixels, all of them even; bottom and right lie just outside."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def pixels(self) -> tuple[slice, slice]:
+        """The rows and columns of luma."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    @property
+    def samples(self) -> tuple[slice, slice]:
+        """The rows and columns of chroma."""
+        return slice(self.top // 2, self.bottom // 2), slice(self.left // 2, self.right // 2)
+
+    def overlaps(self, other: Area) -> bool:
+        rows = self.top < other.bottom and other.top < self.bottom
+        return rows and self.left < other.right and other.left < self.right
+
+
 class OverlaySink:
     """H.264 video: each object with a translucent fill, an outline and its prompt and id.
 
@@ -89,9 +112,13 @@ def draw(
     for each, colour in zip(objects, colours, strict=True):
         if each.mask.bits.any():
             _paint(y, u, v, each.mask, colour, style.line)
+    taken: list[Area] = []
     for each, colour in zip(objects, colours, strict=True):
         label = _label(label_text(each), colour, style)
-        _stamp(y, u, v, label, colour, each.box)
+        area = place(label, each.box, y, taken)
+        taken.append(area)
+        y[area.pixels] = label[: area.bottom - area.top, : area.right - area.left]
+        u[area.samples], v[area.samples] = colour.u, colour.v
 
 
 def label_text(item: ObjectResult) -> str:
@@ -171,21 +198,20 @@ def _even(value: int) -> int:
     return value + value % 2
 
 
-def _stamp(
-    y: Plane,
-    u: Plane,
-    v: Plane,
-    label: Plane,
-    colour: Yuv,
-    box: tuple[float, float, float, float],
-) -> None:
-    """Put the label above the box's top left corner, moved and cut to lie within the frame."""
+def place(
+    label: Plane, box: tuple[float, float, float, float], y: Plane, taken: Sequence[Area]
+) -> Area:
+    """Where a label goes: above the box's top left corner, moved and cut to lie within the frame.
+
+    One that would hide an earlier label goes below that, as long as there is room.
+    """
     height, width = y.shape
     h, w = min(label.shape[0], height), min(label.shape[1], width)
     left = int(min(max(box[0], 0), width - w)) // 2 * 2
     top = int(min(max(box[1] - h, 0), height - h)) // 2 * 2
-    y[top : top + h, left : left + w] = label[:h, :w]
-    rows = slice(top // 2, (top + h) // 2)
-    columns = slice(left // 2, (left + w) // 2)
-    u[rows, columns] = colour.u
-    v[rows, columns] = colour.v
+    area = Area(top, left, top + h, left + w)
+    while hidden := next((other for other in taken if other.overlaps(area)), None):
+        if hidden.bottom + h > height:
+            break
+        area = Area(hidden.bottom, left, hidden.bottom + h, left + w)
+    return area
