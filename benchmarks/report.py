@@ -47,6 +47,6 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print("  ".join((first, *others)))
 
 
-def print_json(figures: Mapping[str, float | None]) -> None:
+def print_json(figures: Mapping[str, float]) -> None:
     """One object on one line; to be printed last."""
     print(json.dumps(figures))
