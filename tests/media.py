@@ -166,7 +166,9 @@ def cut(path: Path, share: float) -> None:
 def damage(path: Path, packets: Iterable[int]) -> None:
     """Overwrite these packets of an mp4, counted in decoding order."""
     with av.open(str(path)) as container:
-        places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+        places = [
+            (packet.pos or 0, packet.size) for packet in container.demux(video=0) if packet.size
+        ]
     data = bytearray(path.read_bytes())
     for number in packets:
         position, size = places[number]
@@ -242,7 +244,11 @@ Writer = Callable[[Path], None]
 
 def text(content: str) -> Writer:
     """A writer of this text."""
-    return lambda path: path.write_text(content) and None
+
+    def write(path: Path) -> None:
+        path.write_text(content)
+
+    return write
 
 
 def _playlist(path: Path) -> None:
