@@ -31,7 +31,7 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 
 bench: dev
-	$(BIN)/python -m benchmarks.pipeline --json
+	$(BIN)/python benchmarks/pipeline.py --json
 
 clean:
 	rm -rf $(VENV) $(DEMO) build *.egg-info

@@ -1,4 +1,4 @@
-"""Speed and memory of the pipeline: ``python -m benchmarks.pipeline [--json] [--quick]``.
+"""Speed and memory of the pipeline: ``python benchmarks/pipeline.py [--json] [--quick]``.
 
 Contestants on the same 720p clip, each in a process of its own, in several rounds:
 
@@ -25,7 +25,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.report import machine, print_json, print_table
+ROOT = Path(__file__).resolve().parent.parent
+if not __package__:  # run by its path: benchmarks are not installed
+    sys.path.insert(0, str(ROOT))
+
+from benchmarks.report import machine, print_json, print_table  # noqa: E402
 
 PACKAGES = ("av", "opencv-python-headless", "numpy", "pyarrow", "pycocotools")
 OBJECTS = (2, 10)
@@ -61,7 +65,7 @@ class Measured:
 def run_once(name: str, clip: Path, objects: int) -> Measured:
     """Run a contestant in a child process."""
     command = [sys.executable, "-m", "benchmarks.pipeline_contestants", name, str(clip)]
-    child = subprocess.run([*command, str(objects)], stdout=subprocess.PIPE, check=True)
+    child = subprocess.run([*command, str(objects)], stdout=subprocess.PIPE, check=True, cwd=ROOT)
     result = json.loads(child.stdout.splitlines()[-1])
     fps = result["frames"] / result["seconds"]
     return Measured(result["frames"], [fps], result["peak_rss_mb"])
@@ -95,7 +99,7 @@ def _together(runs: list[Measured]) -> Measured:
 def make_clip(sample: Path, path: Path, frames: int) -> Path:
     """The sample scaled to 720p and repeated; in a child, to keep this process small."""
     command = [sys.executable, "-m", "benchmarks.clip", str(sample), str(path), str(frames)]
-    subprocess.run(command, check=True)
+    subprocess.run(command, check=True, cwd=ROOT)
     return path
 
 
@@ -148,7 +152,7 @@ def main() -> None:
     parser.add_argument(
         "--clip",
         type=Path,
-        default=Path(os.environ.get("SHOAL_SAMPLE_CLIP", "demo/bikes.mp4")),
+        default=Path(os.environ.get("SHOAL_SAMPLE_CLIP", ROOT / "demo/bikes.mp4")),
         help="any video; scaled to 1280 by 720 [default: $SHOAL_SAMPLE_CLIP or demo/bikes.mp4]",
     )
     options = parser.parse_args()
@@ -156,7 +160,8 @@ def main() -> None:
         parser.error(f"there is no clip at {options.clip}: give one with --clip")
     print(machine(PACKAGES), flush=True)
     with tempfile.TemporaryDirectory(prefix="shoal-benchmark-") as folder:
-        measured = measure(QUICK if options.quick else FULL, options.clip, Path(folder))
+        plan = QUICK if options.quick else FULL
+        measured = measure(plan, options.clip.resolve(), Path(folder))
     print_measured(measured)
     if options.json:
         print_json(figures(measured))
