@@ -54,6 +54,7 @@ def write_video(
     codec: str = "libx264",
     pixel_format: str = "yuv420p",
     times: Sequence[float] | None = None,
+    pixel_aspect: Fraction = Fraction(1),
     options: dict[str, str] | None = None,
 ) -> None:
     """Numbered pictures; the suffix of ``path`` chooses the container.
@@ -68,6 +69,7 @@ def write_video(
         stream = container.add_stream(codec, rate=fps)
         stream.width, stream.height = size
         stream.pix_fmt = pixel_format
+        stream.codec_context.sample_aspect_ratio = pixel_aspect
         if codec != "mpeg4":
             stream.codec_context.time_base = time_base
         for number, time_s in enumerate(times):

@@ -185,6 +185,15 @@ def test_a_rotated_source_has_an_upright_overlay(tmp_path: Path) -> None:
         assert overlay.info.rotation == 0
 
 
+def test_an_anamorphic_source_is_displayed_as_it_was(tmp_path: Path) -> None:
+    media.write_video(tmp_path / "a.mp4", frames=3, pixel_aspect=Fraction(4, 3))
+    overlay_of(tmp_path / "a.mp4", tmp_path / "overlay.mp4")
+    with av.open(str(tmp_path / "overlay.mp4")) as container:
+        stream = container.streams.video[0]
+        assert stream.sample_aspect_ratio == Fraction(4, 3)
+        assert (stream.width, stream.height) == (media.WIDTH, media.HEIGHT)
+
+
 def test_drawing_leaves_the_sources_picture_alone(tmp_path: Path) -> None:
     media.write_video(tmp_path / "a.mp4", frames=3)
     with open_source(tmp_path / "a.mp4", sample_fps=0) as source:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,7 @@ class VideoFile:
             fps = 1 / ((times[1] or 0) - times[0])
         else:
             fps = 0.0
+        aspect = stream.sample_aspect_ratio or Fraction(1)  # unknown is 0 or None
         return VideoInfo(
             width=width,
             height=height,
@@ -190,6 +192,7 @@ class VideoFile:
             frames=stream.frames,
             codec=stream.codec_context.name,
             rotation=self._orientation.degrees,
+            pixel_aspect=1 / aspect if self._orientation.transpose else aspect,
         )
 
     def _time_s(self, picture: av.VideoFrame) -> float | None:

@@ -47,6 +47,7 @@ class Encoder:
         )
         gap = min(MAX_KEY_FRAME_GAP, max(1, round(KEY_FRAME_S * self._rate)))
         self._stream.codec_context.gop_size = gap
+        self._stream.codec_context.sample_aspect_ratio = video.pixel_aspect
         self._frames = 0
 
     def write(self, picture: av.VideoFrame, time_s: float) -> None:

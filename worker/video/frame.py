@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import av
 
@@ -18,6 +19,8 @@ class VideoInfo:
         frames: announced number of frames; 0 where unknown. Not to be trusted.
         codec: short name, such as ``h264``; ``jpeg`` for a sequence of pictures.
         rotation: degrees counter-clockwise that were applied to make it upright.
+        pixel_aspect: width of a pixel to its height as it is displayed, upright; not 1 in
+            anamorphic video. Sizes, masks and boxes count pixels all the same.
     """
 
     width: int
@@ -27,6 +30,7 @@ class VideoInfo:
     frames: int
     codec: str
     rotation: int = 0
+    pixel_aspect: Fraction = Fraction(1)
 
 
 @dataclass(frozen=True, slots=True)
