@@ -46,6 +46,7 @@ QUEUED: dict[str, Any] = {
     "attempt": 0,
     "failures": 0,
     "preemptions": 0,
+    "model_deaths": 0,
     "worker": "",
     "cancel_requested": False,
     "progress": {"stage": "", "frames": 0, "frames_expected": 0, "fps": 0.0},

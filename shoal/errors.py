@@ -121,6 +121,21 @@ class SourceNotFound(VideoError):
     http_status = 404
 
 
+class SourceChanged(VideoError):
+    """The object was replaced or deleted after the job had been made of it."""
+
+    code = "source_changed"
+    default_hint = "Submit it again: what is there now is another video."
+
+
+class StorageForbidden(VideoError):
+    """The storage refuses to let us read."""
+
+    code = "storage_forbidden"
+    default_hint = "Give the credentials of API and workers the right to read the bucket."
+    http_status = 403
+
+
 class NotAVideo(VideoError):
     code = "not_a_video"
 
@@ -182,6 +197,17 @@ class StorageUnavailable(ShoalError):
     default_hint = "The storage did not answer: the job is tried again by itself."
     transient = True
     http_status = 503
+
+
+class StorageThrottled(StorageUnavailable):
+    code = "storage_throttled"
+    default_hint = "Too many requests to the bucket: the job is tried again by itself."
+
+
+class WrongRegion(ShoalError):
+    code = "wrong_region"
+    default_hint = "Set AWS_REGION to the bucket's region."
+    http_status = 422
 
 
 class RedisUnavailable(ShoalError):

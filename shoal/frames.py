@@ -1,7 +1,8 @@
-"""A folder of frames as one tar: what is uploaded when a folder is submitted."""
+"""Folders of frames: the order of their names, and one as a tar to be uploaded."""
 
 from __future__ import annotations
 
+import re
 import tarfile
 import tempfile
 from pathlib import Path
@@ -11,6 +12,12 @@ from shoal.errors import NoFrames
 
 SUFFIXES = {".jpg", ".jpeg", ".png"}
 IN_MEMORY_BYTES = 64 << 20  # a larger tar is made on disk
+
+
+def natural_key(name: str) -> list[tuple[int, int | str]]:
+    """Order 'frame10' after 'frame9'."""
+    parts = re.split(r"(\d+)", name.casefold())
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts if part]
 
 
 def pack(folder: Path) -> IO[bytes]:

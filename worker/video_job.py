@@ -107,7 +107,7 @@ class VideoJob:
         if size > self.settings.max_video_bytes:
             limit = self.settings.max_video_bytes
             raise VideoTooLarge(f"the video has {size} bytes, the limit is {limit}")
-        return storage.fetch(self.spec.uri, self.work_dir)
+        return storage.fetch(self.spec.uri, self.spec.version, self.work_dir)
 
     def _open(self, path: Path) -> Source:
         options = self.spec.options

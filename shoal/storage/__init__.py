@@ -18,8 +18,22 @@ def storage_for(uri: str, settings: Settings) -> Storage:
     Raises:
         UnsupportedLocation: no storage has this scheme.
     """
-    scheme = urlsplit(uri).scheme
+    scheme = uri.partition("://")[0] if "://" in uri else urlsplit(uri).scheme
     if scheme == "file":
         return FileStorage(settings.readable_roots)
+    try:
+        if scheme == "gs":
+            from shoal.storage.gcs import GoogleStorage
+
+            return GoogleStorage()
+        if scheme == "s3":
+            from shoal.storage.s3 import S3Storage
+
+            return S3Storage()
+    except ImportError as error:
+        extra = {"gs": "gcs", "s3": "s3"}[scheme]
+        raise UnsupportedLocation(
+            f"{error.name} is missing for {uri}", hint=f"pip install 'shoal[{extra}]'"
+        ) from error
     named = f"{scheme}://" if scheme else "a path without a scheme"
     raise UnsupportedLocation(f"cannot read from {named}: {uri}")

@@ -24,7 +24,8 @@ class ObjectInfo:
 
 
 class Storage(Protocol):
-    """Raises ``SourceNotFound``, ``StorageNotWritable``, ``DiskFull`` or ``StorageUnavailable``."""
+    """Raises ``SourceNotFound``, ``StorageForbidden``, ``StorageNotWritable``, ``DiskFull``,
+    ``StorageUnavailable`` or ``StorageThrottled``; the last two may be gone the next time."""
 
     def stat(self, uri: str) -> ObjectInfo: ...
 
@@ -32,8 +33,12 @@ class Storage(Protocol):
         """The path below the bucket (or root); of an object, without its last suffix."""
         ...
 
-    def fetch(self, uri: str, work_dir: Path) -> Path:
-        """A local path with the object's content: in ``work_dir``, or where it already lies."""
+    def fetch(self, uri: str, version: str, work_dir: Path) -> Path:
+        """A local path with this version's content: in ``work_dir``, or where it already lies.
+
+        Raises:
+            SourceChanged: the object has another version by now.
+        """
         ...
 
     def put(self, path: Path, uri: str, content_type: str) -> None:

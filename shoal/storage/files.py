@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 from shoal.errors import (
     DiskFull,
     LocationForbidden,
+    SourceChanged,
     SourceNotFound,
     StorageNotWritable,
     StorageUnavailable,
@@ -71,11 +72,10 @@ class FileStorage:
         below = path.relative_to(root)
         return (below if path.is_dir() else below.with_suffix("")).as_posix()
 
-    def fetch(self, uri: str, work_dir: Path) -> Path:
-        path = self.path(uri)
-        with _reading(uri):
-            path.stat()
-        return path
+    def fetch(self, uri: str, version: str, work_dir: Path) -> Path:
+        if self.stat(uri).version != version:
+            raise SourceChanged(f"it is not what was submitted any more: {uri}")
+        return self.path(uri)
 
     def put(self, path: Path, uri: str, content_type: str) -> None:
         target = self.path(uri)

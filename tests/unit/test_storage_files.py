@@ -172,7 +172,7 @@ def test_what_is_not_there(storage: FileStorage, root: Path, tmp_path: Path, bel
     with pytest.raises(SourceNotFound):
         list(storage.read(uri))
     with pytest.raises(SourceNotFound):
-        storage.fetch(uri, tmp_path)
+        storage.fetch(uri, "1", tmp_path)
 
 
 def test_a_link_to_itself_is_not_there(storage: FileStorage, root: Path) -> None:
@@ -185,7 +185,7 @@ def test_a_local_file_is_used_where_it_lies(
     storage: FileStorage, root: Path, tmp_path: Path
 ) -> None:
     path = written(root / "a.mp4")
-    assert storage.fetch(path.as_uri(), tmp_path / "work") == path
+    assert storage.fetch(path.as_uri(), storage.stat(path.as_uri()).version, tmp_path) == path
 
 
 # --- reading -------------------------------------------------------------------------------------

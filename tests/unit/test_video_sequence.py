@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.errors import NoFrames, NotAVideo, TruncatedVideo, UnsupportedFrameRate, VideoTooLarge
-from shoal.frames import pack
+from shoal.frames import natural_key, pack
 from tests import media
 from worker.video.probe import Limits
-from worker.video.sequence import natural_key
 from worker.video.source import Source, open_source
 
 

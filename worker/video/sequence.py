@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import BinaryIO, NamedTuple
 import av
 
 from shoal.errors import NoFrames, NotAVideo, TruncatedVideo
+from shoal.frames import natural_key
 from worker.video.frame import VideoInfo
 from worker.video.planes import Decoded, orientation_of
 from worker.video.probe import Limits
@@ -25,12 +25,6 @@ class Entry(NamedTuple):
     name: str
     offset: int
     size: int
-
-
-def natural_key(name: str) -> list[tuple[int, int | str]]:
-    """Order 'frame10' after 'frame9'."""
-    parts = re.split(r"(\d+)", name.casefold())
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts if part]
 
 
 def is_tar(path: Path) -> bool:

@@ -1,0 +1,130 @@
+"""``gs://``: Google Cloud Storage. Credentials come from Google's own chain; an object's version
+is its generation. ``STORAGE_EMULATOR_HOST`` leads to an emulator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+import requests
+from google.api_core import exceptions as api
+from google.auth import exceptions as auth
+from google.cloud import storage
+from google.cloud.storage import transfer_manager
+from google.cloud.storage.retry import DEFAULT_RETRY
+
+from shoal.errors import (
+    SourceNotFound,
+    StorageForbidden,
+    StorageNotWritable,
+    StorageThrottled,
+    StorageUnavailable,
+)
+from shoal.storage.base import ObjectInfo
+from shoal.storage.buckets import CHUNK, PARALLEL, PART_BYTES, Address, BucketStorage, changed
+
+CONNECT_S, READ_S = 10, 60
+TIMEOUT = (CONNECT_S, READ_S)
+
+
+@lru_cache(maxsize=1)
+def _client() -> storage.Client:
+    return storage.Client()
+
+
+class GoogleStorage(BucketStorage):
+    scheme = "gs"
+
+    def _blob(self, address: Address, generation: int | None = None) -> storage.Blob:
+        return _client().bucket(address.bucket).blob(address.key, generation=generation)
+
+    def _info(self, blob: storage.Blob) -> ObjectInfo:
+        uri = self.uri(Address(blob.bucket.name, blob.name))
+        return ObjectInfo(uri, int(blob.size or 0), str(blob.generation))
+
+    def _head(self, address: Address) -> ObjectInfo:
+        blob = self._blob(address)
+        blob.reload(timeout=TIMEOUT)
+        return self._info(blob)
+
+    def _list(self, folder: Address) -> Iterator[ObjectInfo]:
+        blobs = _client().list_blobs(
+            folder.bucket, prefix=folder.key, delimiter="/", timeout=TIMEOUT
+        )
+        return (self._info(blob) for blob in blobs)
+
+    def _download(self, address: Address, version: str, path: Path) -> None:
+        blob = self._blob(address, int(version))
+        try:
+            blob.reload(timeout=TIMEOUT)
+        except api.NotFound as error:
+            self._blob(address).reload(timeout=TIMEOUT)  # raises if it is not there at all
+            raise changed(self.uri(address)) from error
+        if (blob.size or 0) <= PART_BYTES:
+            blob.download_to_filename(str(path), checksum="crc32c", timeout=TIMEOUT)
+            return
+        transfer_manager.download_chunks_concurrently(
+            blob,
+            str(path),
+            chunk_size=PART_BYTES,
+            worker_type=transfer_manager.THREAD,
+            max_workers=PARALLEL,
+            download_kwargs={"timeout": TIMEOUT},
+        )
+
+    def _upload(self, path: Path, address: Address, content_type: str) -> None:
+        # Resumable where it is large. The same bytes again do no harm, so it may always retry.
+        self._blob(address).upload_from_filename(
+            str(path),
+            content_type=content_type,
+            checksum="crc32c",
+            retry=DEFAULT_RETRY,
+            timeout=TIMEOUT,
+        )
+
+    def _stream(self, address: Address, start: int, length: int | None) -> Iterator[bytes]:
+        blob = self._blob(address)
+        end = None if length is None else start + length
+        while end is None or start < end:
+            last = start + CHUNK if end is None else min(start + CHUNK, end)
+            try:
+                # 'end' is the last byte itself.
+                data = blob.download_as_bytes(
+                    start=start, end=last - 1, checksum=None, timeout=TIMEOUT
+                )
+            except api.RequestRangeNotSatisfiable:
+                return
+            yield data
+            start += len(data)
+            if len(data) < CHUNK:
+                return
+
+    def _delete(self, address: Address) -> None:
+        try:
+            self._blob(address).delete(timeout=TIMEOUT)
+        except api.NotFound:
+            return
+
+    @contextmanager
+    def errors(self, uri: str, *, writing: bool = False) -> Iterator[None]:
+        try:
+            yield
+        except api.NotFound as error:
+            if writing:
+                raise StorageNotWritable(f"there is no such bucket: {uri}") from error
+            raise SourceNotFound(f"no such object: {uri}") from error
+        except (api.Forbidden, api.Unauthorized, auth.GoogleAuthError) as error:
+            cause = StorageNotWritable if writing else StorageForbidden
+            raise cause(f"Google Cloud Storage refuses {uri}: {_reason(error)}") from error
+        except api.TooManyRequests as error:
+            raise StorageThrottled(f"Google Cloud Storage is throttling {uri}") from error
+        except (api.GoogleAPIError, requests.RequestException) as error:
+            raise StorageUnavailable(
+                f"Google Cloud Storage failed with {uri}: {_reason(error)}"
+            ) from error
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "message", error)).splitlines()[0][:200]
