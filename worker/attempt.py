@@ -19,6 +19,7 @@ from worker.link import Done, Failed, Finished, Left, Publish, Report, Run, Stop
 log = logging.getLogger(__name__)
 
 PROGRESS_S = 0.5  # progress is written at most this often
+TRANSFERS = ("fetch", "publish")  # stages that may rightly take long without any progress
 STOP_S = 10.0  # how long a cancelled or timed out video may take to reach its next frame
 
 
@@ -112,7 +113,9 @@ class Attempt:
                 return outcome
 
     def _advance(self, progress: Progress) -> None:
-        if progress != self.progress:
+        if progress.stage in TRANSFERS:
+            self._stalls_at = float("inf")  # the storage's client has time limits of its own
+        elif progress != self.progress:
             self._stalls_at = time.monotonic() + self.settings.stall_s
         self.progress = progress
 
