@@ -268,6 +268,10 @@ class Stopped(Exception):
     """The parent told the model process to stop in the middle of a video."""
 
 
+class CheckpointUnusable(Exception):
+    """What an earlier attempt left cannot be continued here: the video starts over."""
+
+
 class LeaseLost(Exception):
     """Another attempt owns the job now: touch nothing."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from shoal.errors import UnsupportedFrameRate
+from worker.video.position import ClockState
 from worker.video.probe import Limits
 
 
@@ -46,6 +47,21 @@ class Clock:
         self._check_rate()
         self._limits.check_duration(self.now_s)
         return self.now_s
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether every timestamp so far was there and larger than the one before."""
+        return self._usable == self.frames
+
+    def state(self) -> ClockState:
+        """All that ``resume`` needs, but the last second's times: they only guard a limit."""
+        return ClockState(self.frames, self.now_s, self.step_s, self._start_s, self._usable)
+
+    def resume(self, state: ClockState) -> None:
+        """Continue as the clock that had this state."""
+        self.frames, self.now_s, self.step_s = state.frames, state.now_s, state.step_s
+        self._start_s, self._usable = state.start_s, state.usable
+        self._last_second.clear()
 
     def _check_rate(self) -> None:
         times = self._last_second

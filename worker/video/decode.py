@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
@@ -12,10 +12,11 @@ from typing import Any
 import av
 from av.packet import Packet
 
-from shoal.errors import NoFrames, TruncatedVideo
+from shoal.errors import CheckpointUnusable, NoFrames, TruncatedVideo
 from worker.video.clock import Clock
 from worker.video.frame import VideoInfo
 from worker.video.planes import Decoded, orientation_of
+from worker.video.position import Mark
 from worker.video.probe import Limits, open_container
 
 MAX_THREADS = 8  # each holds a few decoded pictures
@@ -23,6 +24,10 @@ MAX_THREADS = 8  # each holds a few decoded pictures
 # A file may end this much before what it announces: rounding, a last packet without duration.
 TOLERATED_S = 1.0
 TOLERATED_SHARE = 0.02
+
+# How far before a picture to look for a key frame. Formats without an index, such as MPEG-TS, are
+# entered anywhere, and the next key frame may then come too late.
+SEEK_BACK_S = (0, 2, 10, 60)
 
 
 class VideoFile:
@@ -42,41 +47,116 @@ class VideoFile:
             SourceNotFound, NotAVideo, AudioOnly, NoFrames, TruncatedVideo, VideoTooLarge: as far
             as that shows at the start.
         """
-        self.decode_errors = 0
         self.missing_s = 0.0
         self.truncated = False
-        self._name = path.name
+        self._path = path
         self._limits = limits
         self._allow_truncated = allow_truncated
-        self._packets = 0  # of the video stream, read so far
-        self._end_s = 0.0  # latest end of a packet of any stream
-        self._container, self._stream = open_container(path, limits)
+        self._decoded: Iterator[av.VideoFrame]
+        self._open()
         try:
             self._check_announced(path.stat().st_size)
-            decoded = self._decode()
-            first = list(islice(decoded, 2))
+            first = list(islice(self._decoded, 2))
             if not first:
-                raise NoFrames(f"{self._name}: none of its {self._packets} packets is a picture")
-            self._decoded = chain(first, decoded)
+                raise NoFrames(f"{path.name}: none of its {self._packets} packets is a picture")
+            self._decoded = chain(first, self._decoded)
             self._orientation = orientation_of(first[0])
             self.info = self._describe(first)
         except BaseException:
             self.close()
             raise
+        self._clock = self._new_clock()
+
+    def _open(self) -> None:
+        """Begin to read the file, at its start."""
+        self.decode_errors = 0
+        self._packets = 0  # of the video stream, read so far
+        self._end_s = 0.0  # latest end of a packet of any stream
+        self._pts: int | None = None  # of the picture yielded last
+        self._container, self._stream = open_container(self._path, self._limits)
+        self._decoded = self._decode(self._read_packets())
+
+    def _new_clock(self) -> Clock:
+        return Clock(1 / self.info.fps if self.info.fps else 0.0, self._limits)
 
     def pictures(self) -> Iterator[Decoded]:
-        """Yield every picture; all are turned as the first one must be. To be called once.
+        """Yield the pictures that are left; all are turned as the first one must be.
 
         Raises:
             UnsupportedFrameRate, VideoTooLarge: as soon as they show.
             TruncatedVideo: at the end, unless allowed.
         """
-        clock = Clock(1 / self.info.fps if self.info.fps else 0.0, self._limits)
-        for index, picture in enumerate(self._decoded):
+        clock = self._clock
+        for picture in self._decoded:
+            self._pts = picture.pts
             time_s = clock.tick(self._time_s(picture))
-            yield Decoded(index, time_s, picture, self._orientation)
+            yield Decoded(clock.frames - 1, time_s, picture, self._orientation)
         clock.finish()
         self._check_complete(clock.frames, clock.now_s + clock.step_s)
+
+    def mark(self) -> Mark:
+        """The place after the picture yielded last."""
+        clock = self._clock
+        pts = self._pts if clock.is_sound else None
+        return Mark(clock.frames - 1, pts, clock.state(), self.decode_errors)
+
+    def resume(
+        self, mark: Mark, is_it: Callable[[Decoded], bool], on_picture: Callable[[], None]
+    ) -> None:
+        """Read on after a place of an earlier run; see ``Reader.resume``.
+
+        By the picture's timestamp, if that is unique and leads to the very same picture; else by
+        counting from the start.
+        """
+        if self._seek(mark, is_it, on_picture):
+            return
+        self._reopen()
+        for decoded in self.pictures():
+            on_picture()
+            if decoded.index == mark.index:
+                return
+        raise CheckpointUnusable(f"{self._path.name} ends before picture {mark.index}")
+
+    def _seek(
+        self, mark: Mark, is_it: Callable[[Decoded], bool], on_picture: Callable[[], None]
+    ) -> bool:
+        """Go to a marked picture from the key frame before; whether that led there."""
+        if mark.pts is None or mark.clock is None or not self._enter_before(mark.pts):
+            return False
+        for picture in self._decoded:
+            on_picture()
+            if picture.pts == mark.pts:
+                self._pts = mark.pts
+                self._clock.resume(mark.clock)
+                self.decode_errors = mark.decode_errors
+                return is_it(Decoded(mark.index, mark.clock.now_s, picture, self._orientation))
+            if picture.pts is None or picture.pts > mark.pts:
+                break
+        return False
+
+    def _enter_before(self, pts: int) -> bool:
+        """Read on from a key frame at or before a timestamp; whether there is one."""
+        for back_s in SEEK_BACK_S:
+            self._reopen()
+            try:
+                target = pts - round(back_s / (self._stream.time_base or 1))
+                self._container.seek(target, stream=self._stream)
+            except av.FFmpegError:
+                return False
+            packets = self._read_packets()
+            key = next((packet for packet in packets if packet.is_keyframe), None)
+            if key is not None and key.pts is not None and key.pts <= pts:
+                if self._announced_packets and key.dts is not None:
+                    before = self._stream.index_entries.search_timestamp(key.dts)
+                    self._packets = before + 1
+                self._decoded = self._decode(chain([key], packets))
+                return True
+        return False
+
+    def _reopen(self) -> None:
+        self.close()
+        self._open()
+        self._clock = self._new_clock()
 
     def close(self) -> None:
         self._container.close()
@@ -114,7 +194,7 @@ class VideoFile:
         self.truncated = missing_s > tolerated_s
         if self.truncated and not self._allow_truncated:
             raise TruncatedVideo(
-                f"{self._name} announces {announced_s:.1f} s of video, "
+                f"{self._path.name} announces {announced_s:.1f} s of video, "
                 f"the last {missing_s:.1f} s of it cannot be read"
             )
 
@@ -137,12 +217,12 @@ class VideoFile:
         """Announced seconds of the longest stream, 0 if unknown."""
         return (self._container.duration or 0) / av.time_base
 
-    def _decode(self) -> Iterator[av.VideoFrame]:
+    def _decode(self, packets: Iterable[Packet[Any]]) -> Iterator[av.VideoFrame]:
         decoder = self._stream.codec_context
         decoder.thread_type = "AUTO"
         decoder.thread_count = min(os.cpu_count() or 1, MAX_THREADS)
         decoder.options = self._limits.decoder_options
-        for packet in self._read_packets():
+        for packet in packets:
             try:
                 yield from decoder.decode(packet)
             except av.FFmpegError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, cast
@@ -92,6 +93,14 @@ def planes(picture: av.VideoFrame) -> tuple[Plane, Plane, Plane]:
     """
     y, u, v = (_view(plane) for plane in picture.planes)
     return y, u, v
+
+
+def fingerprint(picture: av.VideoFrame) -> int:
+    """A checksum (CRC-32) of a yuv420p picture's pixels."""
+    checksum = 0
+    for plane in planes(picture):
+        checksum = zlib.crc32(np.ascontiguousarray(plane), checksum)
+    return checksum
 
 
 def _view(plane: av.video.plane.VideoPlane) -> Plane:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import av
 
-from shoal.errors import NoFrames, NotAVideo, TruncatedVideo
+from shoal.errors import CheckpointUnusable, NoFrames, NotAVideo, TruncatedVideo
 from shoal.frames import natural_key
 from worker.video.frame import VideoInfo
 from worker.video.planes import Decoded, orientation_of
+from worker.video.position import Mark
 from worker.video.probe import Limits
 
 CODECS = {".jpg": "mjpeg", ".jpeg": "mjpeg", ".png": "png"}
@@ -57,6 +58,7 @@ class PictureSequence:
         """
         self.decode_errors = 0
         self.missing_s = 0.0
+        self._next = 0  # index of the picture to read next
         self._path = path
         self._limits = limits
         self._fps = fps
@@ -77,14 +79,29 @@ class PictureSequence:
             raise
 
     def pictures(self) -> Iterator[Decoded]:
-        """Yield every picture that can be decoded."""
-        for index, entry in enumerate(self._entries):
-            picture = self._decode(entry)
+        """Yield every picture that can be decoded, from the current place on."""
+        for index in range(self._next, len(self._entries)):
+            self._next = index + 1
+            picture = self._decode(self._entries[index])
             if picture is None:
                 self.decode_errors += 1
                 self.missing_s += 1 / self._fps
             else:
                 yield Decoded(index, index / self._fps, picture, orientation_of(picture))
+
+    def mark(self) -> Mark:
+        """The place after the picture yielded last."""
+        return Mark(self._next - 1, decode_errors=self.decode_errors)
+
+    def resume(
+        self, mark: Mark, is_it: Callable[[Decoded], bool], on_picture: Callable[[], None]
+    ) -> None:
+        """Read on after a place of an earlier run; see ``Reader.resume``."""
+        if mark.index >= len(self._entries):
+            raise CheckpointUnusable(f"there is no picture {mark.index}")
+        self._next = mark.index + 1
+        self.decode_errors = mark.decode_errors
+        self.missing_s += mark.decode_errors / self._fps
 
     def close(self) -> None:
         if self._file:

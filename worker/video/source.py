@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -10,7 +10,8 @@ from typing import Protocol, Self
 from shoal.errors import ResolutionChanged, SourceNotFound
 from worker.video.decode import VideoFile
 from worker.video.frame import Frame, VideoInfo
-from worker.video.planes import Decoded, upright
+from worker.video.planes import Decoded, fingerprint, upright
+from worker.video.position import Mark, Position
 from worker.video.probe import Limits
 from worker.video.sequence import PictureSequence, is_tar
 
@@ -23,7 +24,27 @@ class Reader(Protocol):
     missing_s: float
     truncated: bool
 
-    def pictures(self) -> Iterator[Decoded]: ...
+    def pictures(self) -> Iterator[Decoded]:
+        """Yield the pictures from the current place on."""
+        ...
+
+    def mark(self) -> Mark:
+        """The place after the picture yielded last."""
+        ...
+
+    def resume(
+        self, mark: Mark, is_it: Callable[[Decoded], bool], on_picture: Callable[[], None]
+    ) -> None:
+        """Read on after a place of an earlier run. To be called before ``pictures``.
+
+        Args:
+            is_it: recognizes the picture at the place.
+            on_picture: called for each one that is decoded on the way there.
+
+        Raises:
+            CheckpointUnusable: there is no such place.
+        """
+        ...
 
     def close(self) -> None: ...
 
@@ -39,14 +60,14 @@ class Sampler:
         """``fps`` of 0 or less takes every frame."""
         self._fps = fps
         self._early = min(0.25, 0.5 * fps / source_fps) if source_fps else 0.0  # in ticks
-        self._last_tick = -1
+        self.last_tick = -1
 
     def take(self, time_s: float) -> bool:
         if self._fps <= 0:
             return True
         tick = int(time_s * self._fps + self._early + 1e-6)
-        taken = tick > self._last_tick
-        self._last_tick = max(tick, self._last_tick)
+        taken = tick > self.last_tick
+        self.last_tick = max(tick, self.last_tick)
         return taken
 
 
@@ -65,7 +86,9 @@ class Source:
         self.last_time_s = 0.0
         self._reader = reader
         self._limits = limits
-        self._sample_fps = sample_fps
+        self._written = Sampler(sample_fps, self.info.fps)
+        self._tracked_tick = -1
+        self._count = 0  # frames chosen to be written
         self._max_frames = max_frames
 
     @property
@@ -84,7 +107,8 @@ class Source:
         return self._reader.truncated
 
     def frames(self, tracking_fps: float = 0.0) -> Generator[Frame, None, None]:
-        """Yield the frames that are written or tracked, in order. To be called once.
+        """Yield the frames that are written or tracked, in order: from the first on, or from
+        where an earlier run had come to (``resume``). To be called once.
 
         Written are the frames nearest to each 1/``sample_fps`` seconds, or all; they are tracked
         as well. Reading ends after ``max_frames`` written ones.
@@ -96,22 +120,62 @@ class Source:
             ResolutionChanged, TruncatedVideo, UnsupportedFrameRate, VideoTooLarge: as soon as
             they show.
         """
-        written = Sampler(self._sample_fps, self.info.fps)
         tracked = Sampler(tracking_fps, self.info.fps) if tracking_fps > 0 else None
-        count = 0
+        if tracked:
+            tracked.last_tick = self._tracked_tick
+        if self._count == self._max_frames > 0:
+            return
         for decoded in self._reader.pictures():
             self.frames_read += 1
             self.last_time_s = decoded.time_s
             self._check_size(decoded)
-            wanted = written.take(decoded.time_s)
+            wanted = self._written.take(decoded.time_s)
             needed = tracked.take(decoded.time_s) if tracked else False
+            self._count += wanted
+            self._tracked_tick = tracked.last_tick if tracked else -1
             if not (wanted or needed):
                 continue
             picture = upright(decoded.stored, decoded.orientation)
             yield Frame(decoded.index, decoded.time_s, picture, wanted)
-            count += wanted
-            if count == self._max_frames > 0:
+            if self._count == self._max_frames > 0:
                 return
+
+    def position(self) -> Position:
+        """The place after the frame that ``frames`` has yielded last; for the same thread."""
+        return Position(
+            mark=self._reader.mark(),
+            time_s=self.last_time_s,
+            frames_read=self.frames_read,
+            written=self._count,
+            written_tick=self._written.last_tick,
+            tracked_tick=self._tracked_tick,
+        )
+
+    def resume(
+        self,
+        position: Position,
+        picture: int,
+        on_picture: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Have ``frames`` go on after a position of an earlier run over the same video.
+
+        Args:
+            picture: fingerprint of the frame there.
+            on_picture: called for each picture that is decoded on the way there.
+
+        Raises:
+            CheckpointUnusable: the video has no such place.
+        """
+
+        def is_it(decoded: Decoded) -> bool:
+            return fingerprint(upright(decoded.stored, decoded.orientation)) == picture
+
+        self._reader.resume(position.mark, is_it, on_picture)
+        self.frames_read = position.frames_read
+        self.last_time_s = position.time_s
+        self._count = position.written
+        self._written.last_tick = position.written_tick
+        self._tracked_tick = position.tracked_tick
 
     def close(self) -> None:
         self._reader.close()
