@@ -37,6 +37,11 @@ def result_uri(spec: JobSpec, name: str) -> str:
     return prefix + (quote(name) if prefix.startswith("file:") else name)
 
 
+def parts_prefix(spec: JobSpec) -> str:
+    """The folder of what unfinished attempts leave for the next one."""
+    return f"{spec.results.rstrip('/')}/.parts/{spec.id}/"
+
+
 def content_type(name: str) -> str:
     """The media type of a result file, by its suffix."""
     return CONTENT_TYPES.get("." + name.rpartition(".")[2], "application/octet-stream")
@@ -87,13 +92,16 @@ class Metadata(BaseModel):
     options: Options
     frames_processed: int = Field(description="Frames written to the overlay and the masks.")
     original_fps: float
+    parts: int = Field(description="Pieces that the video was processed in.")
+    resumed: int = Field(description="Attempts that continued where an earlier one had stopped.")
     output_fps: float = Field(description="Mean frames per second of the overlay.")
     objects_detected: int = Field(description="Distinct objects, all prompts together.")
     objects_per_prompt: dict[str, int]
     outputs: dict[str, str] = Field(description="URIs of the overlay, the masks and this file.")
     engine: EngineMetadata
     timings: dict[str, float] = Field(
-        description="Seconds each stage was busy (stages overlap), and 'total' as the clock ran."
+        description="Seconds each stage was busy (stages overlap), and 'total' as the clock ran; "
+        "summed over the attempts whose work is in the results."
     )
     worker: WorkerMetadata
     shoal_version: str

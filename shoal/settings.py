@@ -42,6 +42,7 @@ class Settings(BaseSettings):
     grace_s: float = Field(20, ge=0)  # from SIGTERM to the end of the process, at most
     retries: int = Field(3, ge=0)  # of transient failures, per job
     job_timeout_s: float = Field(6 * 3600, gt=0)
+    part_s: float = Field(60, gt=0)  # after so much work it is saved: an interruption costs less
     stall_s: float = Field(300, gt=0)  # a video without any progress for so long is given up
     max_jobs: int = Field(0, ge=0)  # a worker ends after so many; 0: never
     idle_exit_s: float = Field(0, ge=0)  # a worker ends after so long without a job; 0: never

@@ -50,5 +50,9 @@ class Storage(Protocol):
         ...
 
     def delete(self, uri: str) -> None:
-        """Remove an object; one that is not there is no error."""
+        """Remove an object, or all objects directly in a folder; none there is no error."""
+        ...
+
+    def entries(self, uri: str) -> Iterator[ObjectInfo]:
+        """The objects directly in a folder; none if it is not there."""
         ...

@@ -90,8 +90,17 @@ class BucketStorage(ABC):
             yield from self._stream(self.address(uri), start, length)
 
     def delete(self, uri: str) -> None:
+        address = self.address(uri)
         with self.errors(uri, writing=True):
-            self._delete(self.address(uri))
+            objects = self._list(address) if address.is_folder else ()
+            for info in objects:
+                self._delete(self.address(info.uri))
+            if not address.is_folder:
+                self._delete(address)
+
+    def entries(self, uri: str) -> Iterator[ObjectInfo]:
+        with self.errors(uri):
+            yield from self._list(self.address(uri))
 
     # --- folders of frames -----------------------------------------------------------------------
 

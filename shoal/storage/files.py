@@ -102,7 +102,26 @@ class FileStorage:
     def delete(self, uri: str) -> None:
         path = self.path(uri)
         with writing(uri):
-            path.unlink(missing_ok=True)
+            if not uri.endswith("/"):
+                path.unlink(missing_ok=True)
+            elif path.is_dir():
+                _empty(path)
+
+    def entries(self, uri: str) -> Iterator[ObjectInfo]:
+        path = self.path(uri)
+        with _reading(uri):
+            for entry in sorted(path.iterdir()) if path.exists() else ():
+                if entry.is_file():
+                    yield self.stat(entry.as_uri())
+
+
+def _empty(folder: Path) -> None:
+    """Remove the files in a folder, and the folder if nothing else is in it."""
+    for entry in folder.iterdir():
+        if entry.is_file():
+            entry.unlink(missing_ok=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _stat_folder(path: Path) -> ObjectInfo:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from shoal.errors import InternalError, ModelLoadFailed, UnknownPrompt
+from shoal.errors import CheckpointUnusable, ModelLoadFailed, UnknownPrompt
 from worker.predictors import load
 from worker.predictors.base import FrameResult, Mask, Predictor
 from worker.predictors.cpu import masks, predictor
@@ -211,7 +211,7 @@ def test_a_false_alarm_is_never_reported(
 
 def test_a_state_of_another_version_is_refused(engine: Predictor) -> None:
     state = engine.open(VIDEO, ["stop sign"]).state()
-    with pytest.raises(InternalError, match="version 99"):
+    with pytest.raises(CheckpointUnusable, match="version 99"):
         engine.open(VIDEO, ["stop sign"], state.replace(b'"version":1', b'"version":99'))
 
 

@@ -112,5 +112,6 @@ class Predictor(Protocol):
 
         Raises:
             UnknownPrompt: the model has no word for a prompt.
+            CheckpointUnusable: the state is of another version of the engine.
         """
         ...

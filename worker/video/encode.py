@@ -16,6 +16,9 @@ from worker.video.planes import even_copy
 TIME_BASE = Fraction(1, 90_000)  # fine enough for any frame rate: the clock of MPEG-2 (H.222.0)
 KEY_FRAME_S = 10  # a browser seeks to these
 MAX_KEY_FRAME_GAP = 250  # x264's default
+# An mp4 notes when its first picture is shown in units of its own, by default milliseconds: a part
+# that begins in the middle of the video would be shifted. The index goes to the front.
+MP4_OPTIONS = {"movflags": "+faststart", "movie_timescale": str(TIME_BASE.denominator)}
 OPTIONS = {"preset": "veryfast", "crf": "23"}
 
 
@@ -35,7 +38,7 @@ class Encoder:
         self._path = path
         self._rate = Fraction(fps).limit_denominator(1001) if fps >= 0.01 else Fraction(1)
         self._container: OutputContainer = av.open(
-            f"file:{path}", "w", format="mp4", options={"movflags": "+faststart"}
+            f"file:{path}", "w", format="mp4", options=MP4_OPTIONS
         )
         self._stream: VideoStream = self._container.add_stream(
             "libx264",

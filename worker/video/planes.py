@@ -99,7 +99,7 @@ def fingerprint(picture: av.VideoFrame) -> int:
     """A checksum (CRC-32) of a yuv420p picture's pixels."""
     checksum = 0
     for plane in planes(picture):
-        checksum = zlib.crc32(np.ascontiguousarray(plane), checksum)
+        checksum = zlib.crc32(np.ascontiguousarray(plane).data, checksum)
     return checksum
 
 

@@ -18,7 +18,7 @@ import onnxruntime as ort
 from av.video.reformatter import VideoReformatter
 
 from shoal.engines.cpu import WORDS, resolve
-from shoal.errors import InternalError, ModelLoadFailed
+from shoal.errors import CheckpointUnusable, ModelLoadFailed
 from worker.predictors.base import FrameResult, Mask, ObjectResult
 from worker.predictors.cpu.detector import NanoDet
 from worker.predictors.cpu.masks import PersonMasks, cut_out
@@ -176,7 +176,7 @@ class CpuSession:
     def _restore(self, buffer: float, state: bytes) -> None:
         known = json.loads(state)
         if known["version"] != STATE_VERSION:
-            raise InternalError(
+            raise CheckpointUnusable(
                 f"the cpu engine's state has version {known['version']}, not {STATE_VERSION}"
             )
         self._tracker = Tracker.load(buffer, known["tracker"])

@@ -1,0 +1,103 @@
+"""The state that is kept with a part: all that a later attempt needs to continue after it.
+
+One object: the SHA-256 of the rest in hex, then a header in JSON, then the predictor's session
+state, each but the last on a line of its own. JSON, not pickle: what a bucket holds must not be
+able to run code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from shoal.errors import CheckpointUnusable
+from worker.checkpoint import Checkpoint
+
+VERSION = 1
+
+
+class PartFile(BaseModel):
+    """A file of a part, as it was uploaded.
+
+    Attributes:
+        name: below the job's parts.
+        kind: which result it is a piece of, such as ``masks.parquet``.
+        bytes: its size.
+        sha256: of its content, in hex.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    kind: str
+    bytes: int
+    sha256: str
+
+
+class Origin(BaseModel):
+    """What must be the same for an attempt to continue another.
+
+    Attributes:
+        version: of this format.
+        job_id, prompts: the job, whose id does not tell the order of its prompts.
+        made_by: names and versions of the engine and of what writes the files.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    version: int = VERSION
+    job_id: str
+    prompts: tuple[str, ...]
+    made_by: dict[str, str]
+
+
+class PartState(BaseModel):
+    """A complete part and those before it.
+
+    Attributes:
+        number: of the part, from 1.
+        resumed: attempts so far that continued an earlier one.
+        files: of all parts up to this one, in order.
+        timings: seconds by stage, of all work so far.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    origin: Origin
+    number: int
+    resumed: int
+    files: tuple[PartFile, ...]
+    timings: dict[str, float]
+    checkpoint: Checkpoint
+
+
+def encode(state: PartState) -> bytes:
+    """The object to be uploaded."""
+    content = state.model_dump_json().encode() + b"\n" + state.checkpoint.session
+    return _digest(content) + b"\n" + content
+
+
+def decode(data: bytes, origin: Origin) -> PartState:
+    """The state in an object.
+
+    Raises:
+        CheckpointUnusable: it is damaged, or not of this origin.
+    """
+    digest, _, content = data.partition(b"\n")
+    if _digest(content) != digest:
+        raise CheckpointUnusable("it is damaged")
+    header, _, session = content.partition(b"\n")
+    try:
+        state = PartState.model_validate_json(header)
+    except ValidationError as error:
+        raise CheckpointUnusable("it has another version") from error
+    if state.origin != origin:
+        raise CheckpointUnusable(f"it is of {state.origin}, this is {origin}")
+    checkpoint = replace(state.checkpoint, session=session)
+    return state.model_copy(update={"checkpoint": checkpoint})
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()

@@ -1,0 +1,102 @@
+"""A job's results on their way: cut into parts, each of which is saved when it is closed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from worker.checkpoint import Checkpoint
+from worker.part_state import Origin, PartFile, PartState
+from worker.part_store import PartStore
+from worker.sinks.base import Sink
+
+
+class Parts:
+    """The parts of one attempt, after those of the attempt that it continues.
+
+    An ``Output`` of the pipeline: a part ends when it has had its time, or when it must.
+
+    Attributes:
+        resumed: attempts, this one included, that continued an earlier one.
+    """
+
+    def __init__(
+        self,
+        store: PartStore,
+        origin: Origin,
+        continued: PartState | None,
+        *,
+        kinds: Sequence[str],
+        open_sink: Callable[[str, Path], Sink],
+        part_s: float,
+        must_close: Callable[[], bool],
+        timings: Callable[[], dict[str, float]],
+        on_part: Callable[[PartState], None],
+    ) -> None:
+        """
+        Args:
+            kinds: of the files of a part.
+            open_sink: makes the sink that writes a kind of file to a path.
+            part_s: seconds of work that make a part.
+            must_close: whether the current part shall end now, whatever its time.
+            timings: seconds by stage of all work so far.
+            on_part: called after each part that was saved.
+        """
+        self.resumed = continued.resumed + 1 if continued else 0
+        self._store = store
+        self._origin = origin
+        self._kinds = kinds
+        self._open_sink = open_sink
+        self._part_s = part_s
+        self._must_close = must_close
+        self._timings = timings
+        self._on_part = on_part
+        self._number = continued.number + 1 if continued else 1  # of the part at work
+        self._saved: tuple[PartFile, ...] = continued.files if continued else ()
+        self._is_open = False  # whether the part at work has files
+        self._due_at = time.monotonic() + part_s
+
+    @property
+    def count(self) -> int:
+        """Parts so far, the last one included if it has frames."""
+        return self._number if self._is_open else self._number - 1
+
+    def paths(self, kind: str) -> list[Path]:
+        """The local files of a kind, of all parts in order; the last one need not be saved."""
+        paths = [self._store.folder / file.name for file in self._saved if file.kind == kind]
+        return [*paths, self._store.path(self._number, kind)] if self._is_open else paths
+
+    # --- Output ----------------------------------------------------------------------------------
+
+    def open_part(self) -> Sequence[Sink]:
+        self._is_open = True
+        return [
+            self._open_sink(kind, self._store.path(self._number, kind)) for kind in self._kinds
+        ]
+
+    def is_part_due(self) -> bool:
+        return time.monotonic() >= self._due_at or self._must_close()
+
+    def close_part(self, checkpoint: Checkpoint) -> None:
+        """Save the part.
+
+        Raises:
+            Stopped: the job is not wanted any more.
+            StorageNotWritable, StorageUnavailable, DiskFull: it cannot be saved.
+        """
+        files = self._store.describe(self._number, self._kinds) if self._is_open else ()
+        state = PartState(
+            origin=self._origin,
+            number=self._number,
+            resumed=self.resumed,
+            files=self._saved + files,
+            timings=self._timings(),
+            checkpoint=checkpoint,
+        )
+        self._store.save(state, files)
+        self._on_part(state)
+        self._saved = state.files
+        self._number += 1
+        self._is_open = False
+        self._due_at = time.monotonic() + self._part_s
