@@ -19,6 +19,7 @@ import av
 import cv2
 import numpy as np
 
+from worker.output import Whole
 from worker.pipeline import process
 from worker.predictors import load
 from worker.predictors.base import FrameResult, Mask, ObjectResult
@@ -108,7 +109,7 @@ def ours(clip: Path, out: Path, objects: int) -> int:
             OverlaySink(out / "ours.mp4", source.info, PROMPTS, source.info.fps),
             MasksSink(out / "ours.parquet", source.info),
         )
-        summary = process(source, Ellipses(objects), PROMPTS, sinks)
+        summary = process(source, Ellipses(objects), PROMPTS, Whole(sinks))
     busy = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in summary.busy_s.items())
     print(f"ours, {objects} objects: busy {busy}", file=sys.stderr)
     return summary.frames_written

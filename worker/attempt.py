@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,12 +13,12 @@ from shoal.lease import Lease
 from shoal.records import Progress
 from shoal.settings import Settings
 from worker.child import ModelProcess
-from worker.link import Done, Failed, Finished, Left, Publish, Report, Run, Stop
+from worker.link import Commit, Done, Failed, Granted, Happened, Left, Report, Run, Stop, Why
 
 log = logging.getLogger(__name__)
 
 PROGRESS_S = 0.5  # progress is written at most this often
-TRANSFERS = ("fetch", "publish")  # stages that may rightly take long without any progress
+TRANSFERS = ("fetch", "part", "publish")  # stages that may rightly take long without any progress
 STOP_S = 10.0  # how long a cancelled or timed out video may take to reach its next frame
 
 
@@ -28,14 +27,6 @@ class Outcome(NamedTuple):
 
     summary: str
     write: Callable[[], None]
-
-
-class Why(Enum):
-    """Why a video is told to stop before its end."""
-
-    PREEMPTED = "the worker must go"
-    CANCELLED = "a user cancelled it"
-    TIMEOUT = "it took too long"
 
 
 class Attempt:
@@ -58,7 +49,7 @@ class Attempt:
         self.progress = Progress(stage="starting")
         self.why: Why | None = None
         self._cancel = False
-        self._wants_to_publish = False
+        self._wants_to_commit = False
         self._started = time.monotonic()
         self._next_beat = 0.0
         self._last_write = 0.0
@@ -94,7 +85,7 @@ class Attempt:
         while True:
             self._beat_if_due()
             self._stop_if_asked()
-            self._publish_if_owned()
+            self._grant_if_owned()
             if not self.why and time.monotonic() > self._stalls_at:
                 return self._outcome_of_stall()
             if time.monotonic() > self._kill_at:
@@ -107,8 +98,10 @@ class Attempt:
                 return self._outcome_of_death(error)
             if isinstance(message, Report):
                 self._advance(message.progress)
-            elif isinstance(message, Finished):
-                self._wants_to_publish = True
+            elif isinstance(message, Commit):
+                self._wants_to_commit = True
+            elif isinstance(message, Happened):
+                self._tell(message)
             elif outcome := self._outcome_of(message):
                 return outcome
 
@@ -137,18 +130,24 @@ class Attempt:
             log.warning("%s", error)
             self._next_beat = self._last_write = at + min(1.0, self.settings.beat_s)
 
-    def _publish_if_owned(self) -> None:
-        """Let the model process publish, once Redis confirms that the job is still ours."""
-        if not self._wants_to_publish:
+    def _grant_if_owned(self) -> None:
+        """Let the model process commit, once Redis confirms that the job is still ours."""
+        if not self._wants_to_commit:
             return
         try:
             self.lease.check()
         except RedisUnavailable as error:
-            log.warning("%s: publishing waits", error)
+            log.warning("%s: nothing is published meanwhile", error)
             self._stalls_at = time.monotonic() + self.settings.stall_s  # it waits for us
             return
-        self._wants_to_publish = False
-        self.model.send(Publish())
+        self._wants_to_commit = False
+        self.model.send(Granted())
+
+    def _tell(self, message: Happened) -> None:
+        try:
+            self.lease.tell(message.event, **message.detail)
+        except RedisUnavailable as error:
+            log.warning("%s: the timeline lacks %r", error, message.event)
 
     def _stop_if_asked(self) -> None:
         if self.why:
@@ -161,8 +160,8 @@ class Attempt:
         elif at - self._started > self.settings.job_timeout_s:
             self.why, self._kill_at = Why.TIMEOUT, at + STOP_S
         if self.why:
-            log.info("job %s stops: %s", self.lease.record.id, self.why.value)
-            self.model.send(Stop())
+            log.info("job %s stops: %s", self.lease.record.id, self.why)
+            self.model.send(Stop(why=self.why))
 
     def _outcome_of(self, message: object) -> Outcome | None:
         match message:

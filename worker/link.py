@@ -7,6 +7,7 @@ run code in the parent.
 from __future__ import annotations
 
 import threading
+from enum import StrEnum
 from multiprocessing.connection import Connection
 from typing import Annotated, Any, Literal
 
@@ -28,16 +29,25 @@ class Run(BaseModel):
     work_dir: str  # an empty folder of the job's own; the parent removes it
 
 
+class Why(StrEnum):
+    """Why a video is told to stop before its end."""
+
+    PREEMPTED = "preempted"  # the worker must go: what was done is saved first
+    CANCELLED = "cancelled"
+    TIMEOUT = "timeout"
+
+
 class Stop(BaseModel):
     """Parent: leave the job at the next frame."""
 
     kind: Literal["stop"] = "stop"
+    why: Why
 
 
-class Publish(BaseModel):
-    """Parent: the job is still yours, publish its results."""
+class Granted(BaseModel):
+    """Parent: the job is still yours, go on with what you asked for."""
 
-    kind: Literal["publish"] = "publish"
+    kind: Literal["granted"] = "granted"
 
 
 class Ready(BaseModel):
@@ -55,10 +65,18 @@ class Report(BaseModel):
     progress: Progress
 
 
-class Finished(BaseModel):
-    """Model process: all is computed; may it be published?"""
+class Commit(BaseModel):
+    """Model process: something is about to be written that others will trust; may it be?"""
 
-    kind: Literal["finished"] = "finished"
+    kind: Literal["commit"] = "commit"
+
+
+class Happened(BaseModel):
+    """Model process: for the job's timeline."""
+
+    kind: Literal["happened"] = "happened"
+    event: Literal["part", "resumed"]
+    detail: dict[str, int]
 
 
 class Done(BaseModel):
@@ -82,8 +100,8 @@ class Left(BaseModel):
     kind: Literal["left"] = "left"
 
 
-FromParent = Run | Stop | Publish
-FromModel = Ready | Report | Finished | Done | Failed | Left
+FromParent = Run | Stop | Granted
+FromModel = Ready | Report | Commit | Happened | Done | Failed | Left
 Message = Annotated[FromParent | FromModel, Field(discriminator="kind")]
 _MESSAGE: TypeAdapter[FromParent | FromModel] = TypeAdapter(Message)
 

@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+from typing import Literal
 
 from shoal import logs
 from shoal.errors import Failure, Stopped
@@ -20,7 +21,20 @@ from shoal.records import Progress
 from shoal.settings import Settings, get_settings
 from shoal.tether import die_with_parent
 from worker.child import connect_to_parent
-from worker.link import Done, Failed, Finished, Left, Link, Publish, Ready, Report, Run, Stop
+from worker.link import (
+    Commit,
+    Done,
+    Failed,
+    Granted,
+    Happened,
+    Left,
+    Link,
+    Ready,
+    Report,
+    Run,
+    Stop,
+    Why,
+)
 from worker.predictors import load
 from worker.predictors.base import Predictor
 from worker.video_job import VideoJob
@@ -36,8 +50,9 @@ class Control:
     def __init__(self, link: Link) -> None:
         self.link = link
         self.runs: queue.SimpleQueue[Run] = queue.SimpleQueue()
-        self._stop = threading.Event()
-        self._answered = threading.Event()
+        self.why: Why | None = None  # it must stop
+        self._granted = False
+        self._heard = threading.Condition()
         self._last_report = 0.0
 
     def listen(self) -> None:
@@ -47,18 +62,15 @@ class Control:
                 message = self.link.receive()
             except (EOFError, OSError):
                 os._exit(0)
-            if isinstance(message, Run):
-                self._stop.clear()
-                self._answered.clear()
-                self.runs.put(message)
-            elif isinstance(message, Stop):
-                self._stop.set()
-                self._answered.set()
-            elif isinstance(message, Publish):
-                self._answered.set()
-
-    def should_stop(self) -> bool:
-        return self._stop.is_set()
+            with self._heard:
+                if isinstance(message, Run):
+                    self.why, self._granted = None, False
+                    self.runs.put(message)
+                elif isinstance(message, Stop):
+                    self.why = message.why
+                elif isinstance(message, Granted):
+                    self._granted = True
+                self._heard.notify_all()
 
     def report(self, progress: Progress, *, now: bool = False) -> None:
         """Tell the parent, unless it was told a moment ago and it can wait."""
@@ -67,16 +79,26 @@ class Control:
             self._last_report = at
             self.link.send(Report(progress=progress))
 
-    def ask_to_publish(self) -> None:
+    def happened(self, event: Literal["part", "resumed"], **detail: int) -> None:
+        """Add to the job's timeline."""
+        self.link.send(Happened(event=event, detail=detail))
+
+    def ask_to_commit(self) -> None:
         """Wait for the parent to confirm that the job is still ours.
 
         Raises:
-            Stopped: it is not, or it is not wanted any more.
+            Stopped: the job is not wanted any more. A worker that must only go may finish this.
         """
-        self.link.send(Finished())
-        self._answered.wait()
-        if self._stop.is_set():
-            raise Stopped
+        with self._heard:
+            self._granted = False
+            self.link.send(Commit())
+            self._heard.wait_for(lambda: self._granted or self._is_unwanted)
+            if self._is_unwanted:
+                raise Stopped
+
+    @property
+    def _is_unwanted(self) -> bool:
+        return self.why in (Why.CANCELLED, Why.TIMEOUT)
 
 
 def serve(link: Link, settings: Settings) -> None:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from shoal.errors import CheckpointUnusable, SourceNotFound
+from shoal.errors import CheckpointUnusable, ShoalError, SourceNotFound
 from shoal.jobs import JobSpec
 from shoal.results import content_type, parts_prefix
 from shoal.settings import Settings
@@ -133,13 +133,11 @@ class PartStore:
         self._drop_state(state.number - STATES_KEPT)
 
     def clear(self) -> None:
-        """Remove all parts, those of other attempts as well, if the job is still ours.
-
-        Raises:
-            Stopped: the job is not wanted any more.
-        """
-        self._may_write()
-        self._storage.delete(self.prefix)
+        """Remove all parts, those of other attempts as well; nobody needs them any more."""
+        try:
+            self._storage.delete(self.prefix)
+        except ShoalError as error:
+            log.warning("%s is left behind: %s", self.prefix, error)
 
     def _put(self, path: Path) -> None:
         self._storage.put(path, self.prefix + path.name, content_type(path.name))

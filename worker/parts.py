@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from worker.checkpoint import Checkpoint
@@ -32,7 +33,7 @@ class Parts:
         part_s: float,
         must_close: Callable[[], bool],
         timings: Callable[[], dict[str, float]],
-        on_part: Callable[[PartState], None],
+        saving: Callable[[PartState], AbstractContextManager[None]],
     ) -> None:
         """
         Args:
@@ -41,7 +42,7 @@ class Parts:
             part_s: seconds of work that make a part.
             must_close: whether the current part shall end now, whatever its time.
             timings: seconds by stage of all work so far.
-            on_part: called after each part that was saved.
+            saving: entered while a part is being saved.
         """
         self.resumed = continued.resumed + 1 if continued else 0
         self._store = store
@@ -51,7 +52,7 @@ class Parts:
         self._part_s = part_s
         self._must_close = must_close
         self._timings = timings
-        self._on_part = on_part
+        self._saving = saving
         self._number = continued.number + 1 if continued else 1  # of the part at work
         self._saved: tuple[PartFile, ...] = continued.files if continued else ()
         self._is_open = False  # whether the part at work has files
@@ -94,8 +95,8 @@ class Parts:
             timings=self._timings(),
             checkpoint=checkpoint,
         )
-        self._store.save(state, files)
-        self._on_part(state)
+        with self._saving(state):
+            self._store.save(state, files)
         self._saved = state.files
         self._number += 1
         self._is_open = False

@@ -7,6 +7,7 @@ in another. Bounded channels join them: the stages overlap, and nothing grows wi
 from __future__ import annotations
 
 import contextlib
+import copy
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -83,7 +84,7 @@ class _Run:
         self._settled: tuple[Frame, Position] | None = None  # the last one with a result
         self._stepped = checkpoint.stepped if checkpoint else -1
         self._saved = self._stepped  # what was stepped by the last checkpoint
-        self._summary = checkpoint.summary if checkpoint else _empty_summary(prompts)
+        self._summary = copy.deepcopy(checkpoint.summary) if checkpoint else _empty(prompts)
 
     def run(self, should_stop: Callable[[], bool]) -> Summary:
         decoder = threading.Thread(target=self._guard, args=(self._decode,), name="decode")
@@ -195,7 +196,7 @@ class _Run:
             self._writers = None
 
 
-def _empty_summary(prompts: Sequence[str]) -> Summary:
+def _empty(prompts: Sequence[str]) -> Summary:
     return Summary(
         object_ids={prompt: set() for prompt in prompts},
         busy_s={"decode": 0.0, "predict": 0.0},

@@ -1,53 +1,53 @@
-"""One video in the model process: fetch, read, track, write, publish."""
+"""One video in the model process: fetch, continue or begin, track, write, publish."""
 
 from __future__ import annotations
 
+import logging
 import math
-import socket
-import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
+
+import av
 
 import shoal
 from shoal.engines import AUTO
-from shoal.errors import UnknownEngine, VideoTooLarge
+from shoal.errors import CheckpointUnusable, Stopped, UnknownEngine, VideoTooLarge
 from shoal.jobs import JobSpec
 from shoal.records import Progress
-from shoal.results import (
-    EngineMetadata,
-    Metadata,
-    VideoMetadata,
-    WorkerMetadata,
-    content_type,
-    masks_name,
-    metadata_name,
-    overlay_name,
-    result_uri,
-)
 from shoal.settings import Settings
 from shoal.storage import storage_for
 from shoal.storage.files import writing
-from worker.link import Done, Run
-from worker.pipeline import Summary, process
+from worker.link import Done, Run, Why
+from worker.part_state import Origin, PartState
+from worker.part_store import PartStore
+from worker.parts import Parts
+from worker.pipeline import process
 from worker.predictors.base import Predictor
+from worker.publish import MASKS, OVERLAY, Publisher
 from worker.sinks.base import Sink
 from worker.sinks.masks import MasksSink
 from worker.sinks.overlay import OverlaySink
+from worker.stopwatch import Stopwatch
+from worker.summary import Summary
 from worker.video.probe import Limits
 from worker.video.source import Source, open_source
+
+log = logging.getLogger(__name__)
 
 
 class Control(Protocol):
     """The job's line to the parent process."""
 
-    def should_stop(self) -> bool: ...
+    why: Why | None  # it must stop
 
     def report(self, progress: Progress, *, now: bool = False) -> None: ...
 
-    def ask_to_publish(self) -> None: ...
+    def happened(self, event: Literal["part", "resumed"], **detail: int) -> None: ...
+
+    def ask_to_commit(self) -> None: ...
 
 
 class VideoJob:
@@ -63,8 +63,25 @@ class VideoJob:
         self.settings = settings
         self.work_dir = Path(order.work_dir)
         self.progress = Progress()
-        self.timings: dict[str, float] = {}
-        self._started = time.monotonic()
+        self.stopwatch = Stopwatch()
+        self.continued: PartState | None = None  # where an earlier attempt had come to
+        self.origin = Origin(
+            job_id=self.spec.id,
+            prompts=self.spec.prompts,
+            made_by={
+                **predictor.versions,
+                "engine": predictor.name,
+                "shoal": shoal.__version__,
+                "av": av.__version__,
+            },
+        )
+        self.store = PartStore(
+            self.spec,
+            order.attempt,
+            settings,
+            self.work_dir / "parts",
+            may_write=control.ask_to_commit,
+        )
 
     def run(self) -> Done:
         """
@@ -75,23 +92,55 @@ class VideoJob:
             Stopped: the parent said so.
             ShoalError: with the cause.
         """
+        try:
+            return self._run()
+        except Stopped:
+            if self.control.why is Why.CANCELLED:
+                self.store.clear()
+            raise
+
+    def _run(self) -> Done:
         self._check_engine()
         with self._stage("fetch"):
             path = self._fetch()
-        with self._stage("open"):
-            source = self._open(path)
-        with source:
-            summary = self._process(source)
-        self.control.ask_to_publish()
-        return self._publish(source, summary)
+            self.continued = self.store.newest(self.origin, on_file=self._stop_if_asked)
+        try:
+            source, summary, parts = self._process(path)
+        except CheckpointUnusable as error:
+            log.warning("job %s starts over: %s", self.spec.id, error)
+            self.continued = None
+            self.control.ask_to_commit()
+            self.store.clear()
+            source, summary, parts = self._process(path)
+        publisher = Publisher(self.order, self.predictor, self.settings, self.work_dir)
+        with self._stage("publish"):
+            self.control.ask_to_commit()
+            publisher.put_results(parts)
+        self.control.ask_to_commit()
+        done = publisher.put_metadata(source, summary, parts, self._timings())
+        self.store.clear()
+        return done
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
-        self.progress = self.progress.model_copy(update={"stage": name})
+        self._enter(name)
+        with self.stopwatch.stage(name):
+            yield
+
+    def _enter(self, stage: str) -> None:
+        self.progress = self.progress.model_copy(update={"stage": stage})
         self.control.report(self.progress, now=True)
-        started = time.monotonic()
-        yield
-        self.timings[name] = time.monotonic() - started
+
+    def _timings(self) -> dict[str, float]:
+        """Seconds by stage, with those of the attempts that this one continues."""
+        earlier = self.continued.timings if self.continued else {}
+        return dict(Counter(earlier) + Counter(self.stopwatch.so_far()))
+
+    def _stop_if_asked(self) -> None:
+        if self.control.why:
+            raise Stopped
+
+    # --- before the first frame ------------------------------------------------------------------
 
     def _check_engine(self) -> None:
         wanted = self.spec.options.engine
@@ -107,6 +156,8 @@ class VideoJob:
         if size > self.settings.max_video_bytes:
             limit = self.settings.max_video_bytes
             raise VideoTooLarge(f"the video has {size} bytes, the limit is {limit}")
+        with writing("the work directory"):
+            self.store.folder.mkdir()
         return storage.fetch(self.spec.uri, self.spec.version, self.work_dir)
 
     def _open(self, path: Path) -> Source:
@@ -124,25 +175,63 @@ class VideoJob:
             ),
         )
 
-    def _process(self, source: Source) -> Summary:
-        fps = self.spec.options.sample_fps
-        written_fps = min(fps, source.info.fps) if fps > 0 else source.info.fps
-        self.progress.frames_expected = self._frames_expected(source, written_fps)
-        sinks: list[Sink] = [
-            OverlaySink(self._file(overlay_name), source.info, self.spec.prompts, written_fps),
-            MasksSink(self._file(masks_name), source.info),
-        ]
-        with self._stage("process"):
-            summary = process(
-                source,
-                self.predictor,
-                self.spec.prompts,
-                sinks,
-                on_progress=self._on_frames,
-                should_stop=self.control.should_stop,
-            )
-        self.timings |= summary.busy_s
-        return summary
+    def _resume(self, source: Source, state: PartState) -> None:
+        """Have the source go on where the state ends. Counting there may take its time."""
+        checkpoint = state.checkpoint
+
+        def on_picture() -> None:
+            self._stop_if_asked()
+            self.progress.frames += 1  # passed by
+            self.control.report(self.progress)
+
+        with self._stage("resume"):
+            source.resume(checkpoint.position, checkpoint.picture, on_picture)
+        self.progress.frames = checkpoint.summary.frames_written
+        frame = checkpoint.position.mark.index
+        log.info("job %s continues after part %d, frame %d", self.spec.id, state.number, frame)
+        self.control.happened("resumed", part=state.number, frame=frame)
+
+    # --- the frames ------------------------------------------------------------------------------
+
+    def _process(self, path: Path) -> tuple[Source, Summary, Parts]:
+        with self._stage("open"):
+            source = self._open(path)
+        with source:
+            fps = self.spec.options.sample_fps
+            written_fps = min(fps, source.info.fps) if fps > 0 else source.info.fps
+            self.progress.frames_expected = self._frames_expected(source, written_fps)
+            if self.continued:
+                self._resume(source, self.continued)
+            parts = self._parts(source, written_fps)
+            with self._stage("process"):
+                summary = process(
+                    source,
+                    self.predictor,
+                    self.spec.prompts,
+                    parts,
+                    checkpoint=self.continued.checkpoint if self.continued else None,
+                    on_progress=self._on_frames,
+                    should_stop=lambda: self.control.why is not None,
+                )
+        return source, summary, parts
+
+    def _parts(self, source: Source, written_fps: float) -> Parts:
+        def open_sink(kind: str, path: Path) -> Sink:
+            if kind == OVERLAY:
+                return OverlaySink(path, source.info, self.spec.prompts, written_fps)
+            return MasksSink(path, source.info)
+
+        return Parts(
+            self.store,
+            self.origin,
+            self.continued,
+            kinds=(OVERLAY, MASKS),
+            open_sink=open_sink,
+            part_s=self.settings.part_s,
+            must_close=lambda: self.control.why is Why.PREEMPTED,
+            timings=self._timings,
+            saving=self._saving,
+        )
 
     def _frames_expected(self, source: Source, written_fps: float) -> int:
         """As announced; 0 where nothing is."""
@@ -154,76 +243,16 @@ class VideoJob:
         return min(expected, limit) if limit and expected else expected
 
     def _on_frames(self, frames: int) -> None:
+        earlier = self.continued.checkpoint.summary.frames_written if self.continued else 0
         self.progress.frames = frames
-        self.progress.fps = round(frames / (time.monotonic() - self._started), 2)
+        self.progress.fps = round((frames - earlier) / self.stopwatch.so_far()["total"], 2)
         self.control.report(self.progress)
 
-    def _file(self, name: Callable[[JobSpec], str]) -> Path:
-        return self.work_dir / name(self.spec)
-
-    # --- publish ---------------------------------------------------------------------------------
-
-    def _publish(self, source: Source, summary: Summary) -> Done:
-        """Overlay and masks first, the metadata last: who sees it sees everything."""
-        with self._stage("publish"):
-            results = {name: self._put(name) for name in (overlay_name, masks_name)}
-        metadata = self._metadata(source, summary)
-        with writing("the work directory"):
-            self._file(metadata_name).write_text(metadata.model_dump_json(indent=2) + "\n")
-        results[metadata_name] = self._put(metadata_name)
-        return Done(
-            results={name(self.spec): size for name, size in results.items()},
-            summary=metadata.summary(),
-        )
-
-    def _put(self, name: Callable[[JobSpec], str]) -> int:
-        """Publish one file; returns its size in bytes."""
-        path = self._file(name)
-        uri = result_uri(self.spec, path.name)
-        storage_for(uri, self.settings).put(path, uri, content_type(path.name))
-        return path.stat().st_size
-
-    def _metadata(self, source: Source, summary: Summary) -> Metadata:
-        info = source.info
-        total = time.monotonic() - self._started
-        timings = {name: round(seconds, 3) for name, seconds in self.timings.items()}
-        names = {"overlay": overlay_name, "masks": masks_name, "metadata": metadata_name}
-        return Metadata(
-            job_id=self.spec.id,
-            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            video=VideoMetadata(
-                uri=self.spec.uri,
-                version=self.spec.version,
-                bytes=self.spec.size,
-                width=info.width,
-                height=info.height,
-                duration_s=round(source.last_time_s, 3),
-                frames_read=summary.frames_read,
-                codec=info.codec,
-                rotation=info.rotation,
-                truncated=source.truncated,
-                missing_s=source.missing_s,
-                decode_errors=source.decode_errors,
-            ),
-            prompts=list(self.spec.prompts),
-            options=self.spec.options,
-            frames_processed=summary.frames_written,
-            original_fps=round(info.fps, 3),
-            output_fps=round(summary.output_fps, 3),
-            objects_detected=summary.objects_detected,
-            objects_per_prompt=summary.objects_per_prompt,
-            outputs={key: result_uri(self.spec, name(self.spec)) for key, name in names.items()},
-            engine=EngineMetadata(
-                name=self.predictor.name,
-                device=self.predictor.device,
-                versions=self.predictor.versions,
-            ),
-            timings={**timings, "total": round(total, 3)},
-            worker=WorkerMetadata(
-                name=self.order.worker,
-                host=socket.gethostname(),
-                model_loads=self.order.model_loads,
-                attempt=self.order.attempt,
-            ),
-            shoal_version=shoal.__version__,
-        )
+    @contextmanager
+    def _saving(self, state: PartState) -> Iterator[None]:
+        """Tell of a part: before, since its upload may take long, and when it is done."""
+        self._enter("part")
+        yield
+        frames = state.checkpoint.summary.frames_written
+        self.control.happened("part", number=state.number, frames=frames)
+        self._enter("process")

@@ -77,7 +77,7 @@ def test_a_video_that_ended_while_redis_was_away_is_recorded(
     time.sleep(1.5)
     own_valkey.kill()
     results = processes.settings.data_dir / "results"
-    eventually(lambda: "publishing waits" in processes.logs(), "the video to end")
+    eventually(lambda: "nothing is published meanwhile" in processes.logs(), "the video to end")
     own_valkey.start()
     assert processes.wait_state(job_id, "succeeded", "failed").state == State.SUCCEEDED
     assert len(list(results.rglob("*_metadata.json"))) == 1

@@ -1,0 +1,127 @@
+"""The results of a video, from local parts to where everybody reads them."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import shoal
+from shoal.jobs import JobSpec
+from shoal.results import (
+    EngineMetadata,
+    Metadata,
+    VideoMetadata,
+    WorkerMetadata,
+    content_type,
+    masks_name,
+    metadata_name,
+    overlay_name,
+    result_uri,
+)
+from shoal.settings import Settings
+from shoal.storage import storage_for
+from shoal.storage.files import writing
+from worker.join import join
+from worker.link import Done, Run
+from worker.parts import Parts
+from worker.predictors.base import Predictor
+from worker.summary import Summary
+from worker.video.source import Source
+
+# Kinds of files that a part has, and the results that they become.
+OVERLAY, MASKS = "overlay.mp4", "masks.parquet"
+RESULTS: dict[str, Callable[[JobSpec], str]] = {OVERLAY: overlay_name, MASKS: masks_name}
+
+
+class Publisher:
+    """Writes overlay and masks first, the metadata last: who sees it sees everything."""
+
+    def __init__(
+        self, order: Run, predictor: Predictor, settings: Settings, work_dir: Path
+    ) -> None:
+        self.order = order
+        self.spec = order.spec
+        self.predictor = predictor
+        self.settings = settings
+        self.work_dir = work_dir
+        self._sizes: dict[str, int] = {}  # result name -> bytes
+
+    def put_results(self, parts: Parts) -> None:
+        """Join the parts and publish all but the metadata."""
+        for kind, name in RESULTS.items():
+            with writing("the work directory"):
+                whole = join(parts.paths(kind), self.work_dir / kind)
+            self._put(whole, name(self.spec))
+
+    def put_metadata(
+        self, source: Source, summary: Summary, parts: Parts, timings: Mapping[str, float]
+    ) -> Done:
+        """Publish the metadata.
+
+        Args:
+            timings: seconds by stage.
+
+        Returns:
+            The names and sizes of all results, and what the metadata says in short.
+        """
+        metadata = self._metadata(source, summary, parts, timings)
+        path = self.work_dir / "metadata.json"
+        with writing("the work directory"):
+            path.write_text(metadata.model_dump_json(indent=2) + "\n")
+        self._put(path, metadata_name(self.spec))
+        return Done(results=self._sizes, summary=metadata.summary())
+
+    def _put(self, path: Path, name: str) -> None:
+        uri = result_uri(self.spec, name)
+        storage_for(uri, self.settings).put(path, uri, content_type(name))
+        self._sizes[name] = path.stat().st_size
+
+    def _metadata(
+        self, source: Source, summary: Summary, parts: Parts, timings: Mapping[str, float]
+    ) -> Metadata:
+        info = source.info
+        seconds = {**timings, **summary.busy_s}
+        names = {"overlay": overlay_name, "masks": masks_name, "metadata": metadata_name}
+        return Metadata(
+            job_id=self.spec.id,
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            video=VideoMetadata(
+                uri=self.spec.uri,
+                version=self.spec.version,
+                bytes=self.spec.size,
+                width=info.width,
+                height=info.height,
+                duration_s=round(source.last_time_s, 3),
+                frames_read=summary.frames_read,
+                codec=info.codec,
+                rotation=info.rotation,
+                truncated=source.truncated,
+                missing_s=source.missing_s,
+                decode_errors=source.decode_errors,
+            ),
+            prompts=list(self.spec.prompts),
+            options=self.spec.options,
+            frames_processed=summary.frames_written,
+            original_fps=round(info.fps, 3),
+            output_fps=round(summary.output_fps, 3),
+            parts=parts.count,
+            resumed=parts.resumed,
+            objects_detected=summary.objects_detected,
+            objects_per_prompt=summary.objects_per_prompt,
+            outputs={key: result_uri(self.spec, name(self.spec)) for key, name in names.items()},
+            engine=EngineMetadata(
+                name=self.predictor.name,
+                device=self.predictor.device,
+                versions=self.predictor.versions,
+            ),
+            timings={name: round(spent, 3) for name, spent in seconds.items()},
+            worker=WorkerMetadata(
+                name=self.order.worker,
+                host=socket.gethostname(),
+                model_loads=self.order.model_loads,
+                attempt=self.order.attempt,
+            ),
+            shoal_version=shoal.__version__,
+        )
