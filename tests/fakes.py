@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import signal
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from shoal.errors import CheckpointUnusable
 from worker.predictors.base import FrameResult, Mask, ObjectResult
 from worker.video.frame import Frame, VideoInfo
 
@@ -131,3 +133,66 @@ class Unloadable(Fake):
     def __init__(self) -> None:
         super().__init__()
         raise OSError("the weights are not there")
+
+
+class Counting(Fake):
+    """Its results tell how many frames it has seen, and lag behind: a frame that is stepped twice
+    or not at all shows. With SHOAL_STEPS each stepped frame is noted in that file."""
+
+    LAG = 3
+
+    def open(
+        self, video: VideoInfo, prompts: Sequence[str], state: bytes | None = None
+    ) -> CountingSession:
+        self.sessions_open += 1
+        return CountingSession(self, prompts, state)
+
+    def before_frame(self, frame: Frame) -> None:
+        if path := os.environ.get("SHOAL_STEPS"):
+            with Path(path).open("a") as notes:
+                notes.write(f"{os.getpid()} {frame.index}\n")
+
+
+class CountingSlowly(Counting):
+    """50 ms per frame."""
+
+    def before_frame(self, frame: Frame) -> None:
+        super().before_frame(frame)
+        time.sleep(0.05)
+
+
+class CountingSession(FakeSession):
+    """Keeps the number of frames seen, and the results it owes as (index, number)."""
+
+    VERSION = 1
+
+    def __init__(self, predictor: Counting, prompts: Sequence[str], state: bytes | None) -> None:
+        super().__init__(predictor, prompts)
+        known = json.loads(state) if state else {"version": self.VERSION, "seen": 0, "owed": []}
+        if known["version"] != self.VERSION:
+            raise CheckpointUnusable("a state of another version")
+        self.seen: int = known["seen"]
+        self.owed: list[tuple[int, int]] = known["owed"]
+
+    def step(self, frames: Sequence[Frame]) -> list[FrameResult]:
+        for frame in frames:
+            self.predictor.before_frame(frame)
+            self.seen += 1
+            self.owed.append((frame.index, self.seen))
+        return self._answer(max(0, len(self.owed) - Counting.LAG))
+
+    def finish(self) -> list[FrameResult]:
+        return self._answer(len(self.owed))
+
+    def _answer(self, count: int) -> list[FrameResult]:
+        due, self.owed = self.owed[:count], self.owed[count:]
+        return [FrameResult(index, self._objects(seen)) for index, seen in due]
+
+    def _objects(self, seen: int) -> list[ObjectResult]:
+        box = (seen % 50, 20, seen % 50 + 10.0, 30.0)
+        mask = Mask(seen % 50, 20, np.ones((10, 10), np.uint8))
+        prompt = self.prompts[seen % len(self.prompts)]
+        return [ObjectResult(1 + seen // 10, prompt, seen / 1000, box, mask)]
+
+    def state(self) -> bytes:
+        return json.dumps({"version": self.VERSION, "seen": self.seen, "owed": self.owed}).encode()

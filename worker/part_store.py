@@ -50,6 +50,7 @@ class PartStore:
         self._attempt = attempt
         self._storage = storage_for(self.prefix, settings)
         self._may_write = may_write
+        self._states: list[str] = []  # names of those in storage, the one to trust most last
 
     def path(self, number: int, kind: str) -> Path:
         """Where a file of one of this attempt's own parts is written before it is saved."""
@@ -69,11 +70,15 @@ class PartStore:
         """
         found = {info.uri.rpartition("/")[2]: info for info in self._storage.entries(self.prefix)}
         states = [match for name in found if (match := _STATE_NAME.fullmatch(name))]
-        for match in sorted(states, key=lambda m: (int(m[1]), int(m[2])), reverse=True):
+        states.sort(key=lambda match: (int(match[1]), int(match[2])))
+        self._states = [match[0] for match in states]
+        for name in reversed(self._states.copy()):
             try:
-                return self._load(found[match[0]], found, origin, on_file)
+                return self._load(found[name], found, origin, on_file)
             except (CheckpointUnusable, SourceNotFound) as error:
-                log.warning("part %s is left aside: %s", match[0], error)
+                log.warning("part %s is left aside: %s", name, error)
+                self._states.remove(name)
+                self._states.insert(0, name)  # the first to go
         return None
 
     def _load(
@@ -130,7 +135,8 @@ class PartStore:
         self._may_write()
         self._put(path)
         path.unlink()
-        self._drop_state(state.number - STATES_KEPT)
+        self._states.append(path.name)
+        self._drop_states()
 
     def clear(self) -> None:
         """Remove all parts, those of other attempts as well; nobody needs them any more."""
@@ -142,7 +148,7 @@ class PartStore:
     def _put(self, path: Path) -> None:
         self._storage.put(path, self.prefix + path.name, content_type(path.name))
 
-    def _drop_state(self, number: int) -> None:
-        """Remove an outdated state: they may be large, and two are enough."""
-        if number > 0:
-            self._storage.delete(self.prefix + self.path(number, STATE).name)
+    def _drop_states(self) -> None:
+        """Remove outdated states: they may be large, and two are enough."""
+        while len(self._states) > STATES_KEPT:
+            self._storage.delete(self.prefix + self._states.pop(0))

@@ -1,0 +1,126 @@
+"""Attempts at a video without a queue: a ``VideoJob`` on a line of the test's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import av
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shoal.errors import Stopped
+from shoal.jobs import JobSpec, Options
+from shoal.records import Progress
+from shoal.results import masks_name, metadata_name, overlay_name, parts_prefix
+from shoal.settings import Settings
+from shoal.storage import storage_for
+from worker.link import Done, Run, Why
+from worker.predictors.base import Predictor
+from worker.video_job import VideoJob
+
+
+@dataclass
+class Line:
+    """A control that stops the video as soon as ``stop_at`` frames are written."""
+
+    stop_at: int | None = None
+    reason: Why = Why.PREEMPTED
+    lost_at: int | None = None  # the commit, counted from 1, that finds the lease lost
+    why: Why | None = None
+    commits: int = 0
+    events: list[tuple[str, dict[str, int]]] = field(default_factory=list)
+    stages: list[str] = field(default_factory=list)
+
+    def report(self, progress: Progress, *, now: bool = False) -> None:
+        if not self.stages or self.stages[-1] != progress.stage:
+            self.stages.append(progress.stage)
+        if progress.stage == "process" and progress.frames == self.stop_at:
+            self.why = self.reason
+
+    def happened(self, event: str, **detail: int) -> None:
+        self.events.append((event, detail))
+
+    def ask_to_commit(self) -> None:
+        self.commits += 1
+        if self.commits == self.lost_at or self.why in (Why.CANCELLED, Why.TIMEOUT):
+            raise Stopped
+
+    def named(self, event: str) -> list[dict[str, int]]:
+        return [detail for name, detail in self.events if name == event]
+
+
+class Job:
+    """One job, attempted again and again."""
+
+    def __init__(
+        self,
+        video: Path,
+        folder: Path,
+        load: Callable[[], Predictor],
+        prompts: tuple[str, ...] = ("person", "ball"),
+        part_s: float = 3600,
+        **options: Any,
+    ) -> None:
+        self.settings = Settings(data_dir=folder, file_roots=(video.parent,), part_s=part_s)
+        self.storage = storage_for(video.as_uri(), self.settings)
+        info = self.storage.stat(video.as_uri())
+        self.spec = JobSpec(
+            uri=info.uri,
+            version=info.version,
+            size=info.size,
+            prompts=prompts,
+            options=Options(**({"sample_fps": 0} | options)),
+            results=f"{self.settings.results_root}/video",
+        )
+        self.load = load
+        self.attempts = 0
+        self.folder = folder
+
+    def attempt(self, line: Line | None = None) -> Done:
+        """A new attempt, with a predictor of its own. Raises what the job does."""
+        self.attempts += 1
+        work_dir = self.folder / f"work-{self.attempts}"
+        work_dir.mkdir()
+        order = Run(
+            spec=self.spec,
+            worker="test",
+            attempt=self.attempts,
+            model_loads=1,
+            work_dir=str(work_dir),
+        )
+        return VideoJob(order, line or Line(), self.load(), self.settings).run()
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results" / "video" / self.spec.id
+
+    @property
+    def parts(self) -> dict[str, Path]:
+        """What is kept of unfinished attempts, by name."""
+        found = self.storage.entries(parts_prefix(self.spec))
+        return {
+            path.name: path for info in found if (path := Path(info.uri.removeprefix("file://")))
+        }
+
+    def rows(self) -> list[dict[str, Any]]:
+        return self.table().to_pylist()
+
+    def table(self) -> pa.Table:
+        return pq.read_table(self.results / masks_name(self.spec))
+
+    def metadata(self) -> dict[str, Any]:
+        parsed: dict[str, Any] = json.loads((self.results / metadata_name(self.spec)).read_text())
+        return parsed
+
+    def overlay_times(self) -> list[float]:
+        return times(self.results / overlay_name(self.spec))
+
+
+def times(overlay: Path) -> list[float]:
+    """Seconds of each frame of a video, every one decoded."""
+    with av.open(str(overlay)) as container:
+        return [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]
