@@ -1,0 +1,258 @@
+"""Workers that go in the middle of a video: another one continues, and nobody can tell."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from shoal.jobs import Options, State
+from shoal.queue import JobQueue
+from shoal.records import Record
+from shoal.results import masks_name, metadata_name, overlay_name, parts_prefix
+from shoal.settings import Settings
+from shoal.storage import storage_for
+from tests.attempts import Job, times
+from tests.conftest import SubmitClip
+from tests.fakes import Counting
+from tests.processes import Processes, eventually, model_process
+from worker.predictors import load
+
+FRAMES = 100  # of the generated clip
+ENGINE = "tests.fakes:CountingSlowly"  # 50 ms per frame
+PART_S = "0.6"
+
+
+class Steps:
+    """The frames that were stepped, as the engines note them: (process, index) in order."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def all(self) -> list[tuple[int, int]]:
+        lines = self.path.read_text().split("\n")[:-1] if self.path.exists() else []
+        return [(int(pid), int(index)) for pid, index in (line.split() for line in lines)]
+
+    def redone(self) -> list[int]:
+        """Indices that were stepped more than once."""
+        counts = Counter(index for _, index in self.all())
+        return sorted(index for index, count in counts.items() if count > 1)
+
+
+@pytest.fixture
+def steps(tmp_path: Path, processes: Processes) -> Steps:
+    path = tmp_path / "steps"
+    processes.env |= {"SHOAL_STEPS": str(path), "SHOAL_PART_S": PART_S}
+    return Steps(path)
+
+
+def events(queue: JobQueue, job_id: str, name: str) -> list[dict[str, Any]]:
+    return [each.detail for each in queue.records.timeline(job_id) if each.event == name]
+
+
+def wait_parts(processes: Processes, job_id: str, count: int) -> None:
+    eventually(
+        lambda: len(events(processes.queue, job_id, "part")) >= count, f"{count} parts of {job_id}"
+    )
+
+
+def done(processes: Processes, job_id: str) -> Record:
+    record = processes.wait_state(job_id, "succeeded", "failed")
+    assert record.state == State.SUCCEEDED, record.error
+    return record
+
+
+def assert_one_result(
+    record: Record, settings: Settings, tmp_path: Path, engine: Callable[[], Any] = Counting
+) -> None:
+    """The results are those of a run that nothing disturbed, and nothing else is left."""
+    tmp_path = tmp_path / "straight"
+    tmp_path.mkdir()
+    clip = Path(record.spec.uri.removeprefix("file://"))
+    options = record.spec.options.model_dump()
+    straight = Job(clip, tmp_path, engine, record.spec.prompts, **options)
+    straight.attempt()
+    folder = Path(record.spec.results_prefix.removeprefix("file://"))
+    assert pq.read_table(folder / masks_name(record.spec)).to_pylist() == straight.rows()
+    assert times(folder / overlay_name(record.spec)) == straight.overlay_times()
+    assert len(list(folder.iterdir())) == 3
+    assert len(list(settings.data_dir.rglob(metadata_name(record.spec)))) == 1
+    storage = storage_for(record.spec.results, settings)
+    assert not list(storage.entries(parts_prefix(record.spec)))
+
+
+def test_a_preempted_video_continues_where_it_was(
+    processes: Processes, submit_clip: SubmitClip, settings: Settings, steps: Steps, tmp_path: Path
+) -> None:
+    job_id = submit_clip()
+    first = processes.worker(ENGINE, SHOAL_PART_S="600", SHOAL_GRACE_S="60")
+    processes.wait_frames(job_id, 20)
+    first.terminate()
+    assert first.wait(timeout=60) == 0
+    (part,) = events(processes.queue, job_id, "part")
+    assert part["frames"] >= 20
+    processes.worker(ENGINE, SHOAL_PART_S="600")
+    record = done(processes, job_id)
+    assert events(processes.queue, job_id, "resumed") == [{"part": 1, "frame": part["frames"] - 1}]
+    assert not steps.redone()
+    assert [index for _, index in steps.all()] == list(range(FRAMES))
+    assert (record.attempt, record.preemptions, record.failures) == (2, 1, 0)
+    assert record.summary["frames_processed"] == FRAMES
+    assert_one_result(record, settings, tmp_path)
+
+
+def test_a_killed_worker_costs_at_most_one_part(
+    processes: Processes, submit_clip: SubmitClip, settings: Settings, steps: Steps, tmp_path: Path
+) -> None:
+    job_id = submit_clip()
+    first = processes.worker(ENGINE)
+    wait_parts(processes, job_id, 2)
+    first.kill()
+    first.wait()
+    saved = events(processes.queue, job_id, "part")[-1]
+    processes.api()  # its reaper finds the job
+    processes.worker(ENGINE)
+    record = done(processes, job_id)
+    (resumed,) = events(processes.queue, job_id, "resumed")
+    assert resumed["part"] >= saved["number"]
+    assert resumed["frame"] >= saved["frames"] - 1
+    assert all(index > resumed["frame"] + Counting.LAG for index in steps.redone())
+    assert {index for _, index in steps.all()} == set(range(FRAMES))
+    assert_one_result(record, settings, tmp_path)
+
+
+def test_a_killed_model_process_costs_at_most_one_part(
+    processes: Processes, submit_clip: SubmitClip, settings: Settings, steps: Steps, tmp_path: Path
+) -> None:
+    job_id = submit_clip()
+    worker = processes.worker(ENGINE)
+    wait_parts(processes, job_id, 2)
+    model_process(worker).kill()
+    record = done(processes, job_id)
+    (resumed,) = events(processes.queue, job_id, "resumed")
+    assert resumed["part"] >= 2
+    assert all(index > resumed["frame"] + Counting.LAG for index in steps.redone())
+    assert_one_result(record, settings, tmp_path)
+
+
+def freeze(worker: subprocess.Popen[bytes], sig: signal.Signals) -> None:
+    """Send a signal to a worker and its model process."""
+    for process in (psutil.Process(worker.pid), model_process(worker)):
+        os.kill(process.pid, sig)
+
+
+def test_a_frozen_worker_commits_nothing_when_it_wakes(
+    processes: Processes, submit_clip: SubmitClip, settings: Settings, steps: Steps, tmp_path: Path
+) -> None:
+    job_id = submit_clip()
+    frozen = processes.worker(ENGINE)
+    wait_parts(processes, job_id, 1)
+    freeze(frozen, signal.SIGSTOP)
+    processes.api()
+    processes.worker(ENGINE)
+    record = done(processes, job_id)
+    told = len(processes.queue.records.timeline(job_id))
+    published = Path(record.spec.results_prefix.removeprefix("file://"))
+    before = {path: path.stat().st_mtime_ns for path in published.iterdir()}
+    freeze(frozen, signal.SIGCONT)
+    eventually(lambda: "is another worker's now" in processes.logs(), "the frozen worker to learn")
+    eventually(lambda: len(processes.idle_workers()) == 2, "it to be of use again")
+    assert {path: path.stat().st_mtime_ns for path in published.iterdir()} == before
+    assert len(processes.queue.records.timeline(job_id)) == told
+    assert processes.queue.records.get(job_id).attempt == 2
+    assert_one_result(record, settings, tmp_path)
+
+
+def test_a_frozen_model_process_cannot_commit_after_its_parent_died(
+    processes: Processes, submit_clip: SubmitClip, settings: Settings, steps: Steps, tmp_path: Path
+) -> None:
+    job_id = submit_clip()
+    first = processes.worker(ENGINE)
+    wait_parts(processes, job_id, 1)
+    model = model_process(first)
+    model.suspend()
+    first.kill()
+    first.wait()
+    processes.api()
+    processes.worker(ENGINE)
+    record = done(processes, job_id)
+    model.resume()
+    assert not psutil.wait_procs([model], timeout=20)[1]
+    assert_one_result(record, settings, tmp_path)
+
+
+def test_a_cancelled_video_leaves_no_parts(
+    processes: Processes, submit_clip: SubmitClip, settings: Settings, steps: Steps
+) -> None:
+    job_id = submit_clip()
+    processes.worker(ENGINE)
+    wait_parts(processes, job_id, 1)
+    processes.queue.cancel(job_id)
+    record = processes.wait_state(job_id, "cancelled")
+    storage = storage_for(record.spec.results, settings)
+    assert not list(storage.entries(parts_prefix(record.spec)))
+
+
+def test_a_waiting_video_that_is_cancelled_leaves_no_parts(
+    processes: Processes, submit_clip: SubmitClip, settings: Settings, steps: Steps
+) -> None:
+    client = processes.api()
+    job_id = submit_clip()
+    worker = processes.worker(ENGINE)
+    wait_parts(processes, job_id, 1)
+    worker.terminate()
+    worker.wait(timeout=60)
+    record = processes.wait_state(job_id, "queued")
+    storage = storage_for(record.spec.results, settings)
+    assert list(storage.entries(parts_prefix(record.spec)))
+    client.cancel(job_id)
+    assert not list(storage.entries(parts_prefix(record.spec)))
+
+
+def test_five_random_interruptions_of_a_real_video(
+    processes: Processes,
+    submit_clip: SubmitClip,
+    settings: Settings,
+    sample_clip: Path,
+    tmp_path: Path,
+) -> None:
+    """The cpu engine, cut off now in this way and now in that."""
+    chance = random.Random(7)
+    clip = settings.data_dir / "bikes.mp4"
+    clip.parent.mkdir(parents=True, exist_ok=True)
+    clip.write_bytes(sample_clip.read_bytes())
+    processes.env |= {"SHOAL_PART_S": "0.3", "SHOAL_LEASE_S": "2"}
+    processes.api()
+    job_id = submit_clip(path=clip, options=Options(sample_fps=5))
+    blows = [signal.SIGTERM, signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGTERM]
+    frames = sorted(chance.sample(range(2, 46), len(blows)))
+    for attempt, (blow, frame) in enumerate(zip(blows, frames, strict=True), start=1):
+        worker = processes.worker("cpu", SHOAL_GRACE_S="60")
+        eventually(
+            lambda number=attempt, least=frame: is_at(processes, job_id, number, least),
+            f"frame {frame}",
+        )
+        worker.send_signal(blow)
+        worker.wait(timeout=60)
+    processes.worker("cpu")
+    record = done(processes, job_id)
+    assert record.attempt > len(blows)
+    assert len(events(processes.queue, job_id, "resumed")) >= 4
+    assert_one_result(record, settings, tmp_path, lambda: load("cpu"))
+
+
+def is_at(processes: Processes, job_id: str, attempt: int, frames: int) -> bool:
+    """Whether this attempt, or a later one, has tracked its way to a frame."""
+    record = processes.queue.records.get(job_id)
+    tracked = record.progress.stage in ("process", "part", "publish")
+    there = tracked and record.attempt >= attempt and record.progress.frames >= frames
+    return there or record.state.is_final
