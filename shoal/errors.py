@@ -61,7 +61,7 @@ class UnsupportedLocation(RequestError):
     """A URI whose scheme has no storage behind it."""
 
     code = "unsupported_location"
-    default_hint = "Use a file:// URI, or upload the video with 'shoal submit PATH'."
+    default_hint = "Use a file://, gs:// or s3:// URI, or upload it with 'shoal submit PATH'."
 
 
 class LocationForbidden(RequestError):

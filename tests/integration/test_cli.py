@@ -206,7 +206,7 @@ def test_the_queue(shoal: Run, queue: JobQueue, failed: str) -> None:
         (["show", "0" * 24], Exit.NOT_FOUND, "job_not_found"),
         (["watch", "0" * 24], Exit.NOT_FOUND, "job_not_found"),
         (["submit", "file:///etc/passwd", "-p", "person"], Exit.REFUSED, "location_forbidden"),
-        (["submit", "s3://bucket/a.mp4", "-p", "person"], Exit.REFUSED, "unsupported_location"),
+        (["submit", "ftp://host/a.mp4", "-p", "person"], Exit.REFUSED, "unsupported_location"),
         (["submit", "clip.mp4", "-p", " "], Exit.REFUSED, "invalid_prompt"),
         (["submit", "clip.mp4", "-p", "a", "--engine", "x"], Exit.REFUSED, "unknown_engine"),
         (["submit", "clip.mp4", "-p", "a", "--max-frames", "-1"], Exit.REFUSED, "invalid_option"),
