@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import PurePosixPath
 from typing import Annotated
 from urllib.parse import quote, unquote, urlsplit
@@ -19,6 +20,7 @@ from shoal.errors import (
     JobNotFound,
     LocationForbidden,
     RedisUnavailable,
+    ShoalError,
     SourceNotFound,
     StateConflict,
     StorageUnavailable,
@@ -30,9 +32,12 @@ from shoal.errors import (
 )
 from shoal.jobs import JobSpec, State, clean_prompts
 from shoal.records import Record
+from shoal.results import parts_prefix
 from shoal.settings import Settings
 from shoal.storage import Storage, storage_for
 from shoal.wire import Attempts, Page, Submission, Timeline
+
+log = logging.getLogger(__name__)
 
 CURSOR = r"^(\d+(\.\d+)?~[0-9a-f]{24})?$"
 
@@ -124,12 +129,15 @@ def attempts(job_id: str, queue: QueueDep) -> Attempts:
     responses=shown(200, "The job as it is now.", examples.QUEUED | {"state": "cancelled"})
     | documented(JobNotFound, StateConflict),
 )
-def cancel(job_id: str, queue: QueueDep) -> Record:
+def cancel(job_id: str, queue: QueueDep, settings: SettingsDep) -> Record:
     """Cancel a job: at once while it waits.
 
     A running one stops within seconds; until then it is 'running' with 'cancel_requested'.
     """
-    return queue.cancel(job_id)
+    record = queue.cancel(job_id)
+    if record.state == State.CANCELLED:  # it waited: no worker will clear up after it
+        _remove_parts(record.spec, settings)
+    return record
 
 
 @router.post(
@@ -140,6 +148,15 @@ def cancel(job_id: str, queue: QueueDep) -> Record:
 def retry(job_id: str, queue: QueueDep) -> Record:
     """Queue a failed or cancelled job again."""
     return queue.retry(job_id)
+
+
+def _remove_parts(spec: JobSpec, settings: Settings) -> None:
+    """Remove what interrupted attempts left; if that fails, it only takes up space."""
+    prefix = parts_prefix(spec)
+    try:
+        storage_for(prefix, settings).delete(prefix)
+    except ShoalError as error:
+        log.warning("%s is left behind: %s", prefix, error)
 
 
 def specify(submission: Submission, settings: Settings) -> JobSpec:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # the client reads these models and needs no Redis
     from redis import Redis
     from redis.client import Pipeline
 
-TIMELINE_LENGTH = 200
+TIMELINE_LENGTH = 1000  # a job of hours has a part each minute
 ATTEMPTS_KEPT = 20
 SCAN_LIMIT = 5_000  # records read for one page of a text search
 

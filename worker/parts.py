@@ -72,9 +72,7 @@ class Parts:
 
     def open_part(self) -> Sequence[Sink]:
         self._is_open = True
-        return [
-            self._open_sink(kind, self._store.path(self._number, kind)) for kind in self._kinds
-        ]
+        return [self._open_sink(kind, self._store.path(self._number, kind)) for kind in self._kinds]
 
     def is_part_due(self) -> bool:
         return time.monotonic() >= self._due_at or self._must_close()

@@ -172,7 +172,7 @@ def test_a_frozen_worker_commits_nothing_when_it_wakes(
     assert_one_result(record, settings, tmp_path)
 
 
-def test_a_frozen_model_process_cannot_commit_after_its_parent_died(
+def test_a_frozen_model_process_ends_with_its_parent(
     processes: Processes, submit_clip: SubmitClip, settings: Settings, steps: Steps, tmp_path: Path
 ) -> None:
     job_id = submit_clip()
@@ -182,11 +182,10 @@ def test_a_frozen_model_process_cannot_commit_after_its_parent_died(
     model.suspend()
     first.kill()
     first.wait()
+    assert not psutil.wait_procs([model], timeout=20)[1]  # it never wakes
     processes.api()
     processes.worker(ENGINE)
     record = done(processes, job_id)
-    model.resume()
-    assert not psutil.wait_procs([model], timeout=20)[1]
     assert_one_result(record, settings, tmp_path)
 
 
@@ -234,7 +233,7 @@ def test_five_random_interruptions_of_a_real_video(
     processes.api()
     job_id = submit_clip(path=clip, options=Options(sample_fps=5))
     blows = [signal.SIGTERM, signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGTERM]
-    frames = sorted(chance.sample(range(2, 46), len(blows)))
+    frames = sorted(chance.sample(range(2, 36), len(blows)))  # of 50: none is the last
     for attempt, (blow, frame) in enumerate(zip(blows, frames, strict=True), start=1):
         worker = processes.worker("cpu", SHOAL_GRACE_S="60")
         eventually(

@@ -112,6 +112,19 @@ def test_what_is_put_is_found_and_fetched(
     assert b"".join(storage.read(uri)) == b"content"
 
 
+def test_a_folder_is_listed_and_emptied(storage: Storage, put: Put, bucket: str) -> None:
+    assert list(storage.entries(f"{bucket}/parts/a/")) == []
+    for key in ("parts/a/1.state", "parts/a/2.state", "parts/ab", "parts/b/1.state"):
+        put(key, b"content")
+    found = [(info.uri, info.size) for info in storage.entries(f"{bucket}/parts/a/")]
+    assert found == [(f"{bucket}/parts/a/1.state", 7), (f"{bucket}/parts/a/2.state", 7)]
+    storage.delete(f"{bucket}/parts/a/")
+    storage.delete(f"{bucket}/parts/a/")
+    assert list(storage.entries(f"{bucket}/parts/a/")) == []
+    assert storage.stat(f"{bucket}/parts/ab").size == 7
+    assert storage.stat(f"{bucket}/parts/b/1.state").size == 7
+
+
 def test_a_large_object_goes_in_parts(
     storage: Storage, put: Put, work_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
