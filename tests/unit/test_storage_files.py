@@ -311,3 +311,17 @@ def test_deleting_twice_is_no_error(storage: FileStorage, root: Path) -> None:
     storage.delete(path.as_uri())
     storage.delete(path.as_uri())
     assert not path.exists()
+
+
+def test_a_folder_is_listed_and_emptied(storage: FileStorage, root: Path) -> None:
+    folder = (root / "parts" / "a").as_uri() + "/"
+    assert list(storage.entries(folder)) == []
+    storage.delete(folder)
+    source = root / "source"
+    source.write_bytes(b"content")
+    for name in ("a/1.state", "a/2.state", "ab/1.state"):
+        storage.put(source, (root / "parts" / name).as_uri(), "text/plain")
+    found = [(info.uri.removeprefix(folder), info.size) for info in storage.entries(folder)]
+    assert found == [("1.state", 7), ("2.state", 7)]
+    storage.delete(folder)
+    assert [path.name for path in (root / "parts").iterdir()] == ["ab"]
