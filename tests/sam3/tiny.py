@@ -1,0 +1,156 @@
+"""A SAM3 video checkpoint of 14 MB with random weights, built offline, and the engine on it.
+
+It goes through the real ``from_pretrained`` and the real forward passes. Its biases make it find
+objects by default thresholds, keep some of them, and remove others in hotstart.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.sam3 import torchvision_on_cpu  # noqa: F401 - before anything imports torchvision
+
+import torch  # isort: skip
+from transformers import (  # isort: skip
+    CLIPTokenizer,
+    Sam2VideoVideoProcessor,
+    Sam3ImageProcessor,
+    Sam3VideoConfig,
+    Sam3VideoModel,
+    Sam3VideoProcessor,
+)
+
+SIZE = 112  # the side of the square that frames are scaled to, in pixels
+GRID = SIZE // 14  # the side of the coarsest feature map
+WIDTH = 128  # channels; the tracker needs more than its memories' 64
+NARROW = 32
+
+
+def save_checkpoint(folder: Path, change: Callable[[Sam3VideoModel], None] | None = None) -> Path:
+    """Write the checkpoint as ``save_pretrained`` does; ``change`` is done to the model before."""
+    torch.manual_seed(0)
+    tokenizer = _tokenizer()
+    model = Sam3VideoModel(_config(len(tokenizer))).eval()
+    with torch.no_grad():
+        _bias(model)
+        if change:
+            change(model)
+    model.save_pretrained(folder)
+    square = {"height": SIZE, "width": SIZE}
+    Sam3VideoProcessor(
+        Sam3ImageProcessor(size=square, mask_size={"height": 4 * GRID, "width": 4 * GRID}),
+        Sam2VideoVideoProcessor(size=square, image_mean=[0.5] * 3, image_std=[0.5] * 3),
+        tokenizer,
+    ).save_pretrained(folder)
+    return folder
+
+
+def load() -> Any:
+    """The engine on a checkpoint of its own: ``SHOAL_ENGINE=tests.sam3.tiny:load``."""
+    from worker.predictors.sam3.predictor import Sam3Predictor
+
+    with tempfile.TemporaryDirectory() as folder:
+        save_checkpoint(Path(folder))
+        return Sam3Predictor(folder)
+
+
+def _bias(model: Sam3VideoModel) -> None:
+    """Shift the random network to where it finds objects and keeps most of them."""
+    detector, tracker = model.detector_model, model.tracker_model
+    detector.detr_decoder.presence_head.layer3.bias.fill_(10.0)
+    detector.dot_product_scoring.text_proj.weight.mul_(30.0)
+    detector.dot_product_scoring.query_proj.weight.mul_(30.0)
+    tracker.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(10.0)
+    for head in tracker.mask_decoder.output_hypernetworks_mlps:
+        head.proj_out.bias.fill_(1.0)
+
+
+def _tokenizer() -> CLIPTokenizer:
+    """CLIP's alphabet of bytes without a single merge: every letter is a token."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    letters = [chr(b) for b in printable] + [chr(256 + i) for i in range(256 - len(printable))]
+    words = [*letters, *(letter + "</w>" for letter in letters)]
+    words += ["<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {word: number for number, word in enumerate(words)}
+    return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=32)
+
+
+def _config(words: int) -> Sam3VideoConfig:
+    vision = {
+        "model_type": "sam3_vision_model",
+        "fpn_hidden_size": WIDTH,
+        "backbone_feature_sizes": [[4 * GRID] * 2, [2 * GRID] * 2, [GRID] * 2],
+        "backbone_config": {
+            "model_type": "sam3_vit_model",
+            "hidden_size": NARROW,
+            "intermediate_size": NARROW,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": SIZE,
+            "pretrain_image_size": SIZE,
+            "window_size": GRID // 2,
+            "global_attn_indexes": [1],
+        },
+    }
+    return Sam3VideoConfig(
+        low_res_mask_size=4 * GRID,
+        detector_config=_detector(vision, words),
+        tracker_config=_tracker(vision),
+    )
+
+
+def _detector(vision: dict[str, Any], words: int) -> dict[str, Any]:
+    layer = {
+        "hidden_size": WIDTH,
+        "num_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": NARROW,
+    }
+    return {
+        "model_type": "sam3",
+        "vision_config": vision,
+        "text_config": {
+            "model_type": "clip_text_model",
+            "vocab_size": words,
+            "hidden_size": NARROW,
+            "intermediate_size": NARROW,
+            "projection_dim": NARROW,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "max_position_embeddings": 32,
+            "bos_token_id": words - 2,
+            "eos_token_id": words - 1,
+            "pad_token_id": words - 1,
+        },
+        "geometry_encoder_config": layer | {"roi_size": 1},
+        "detr_encoder_config": layer,
+        "detr_decoder_config": layer | {"num_queries": 4},
+        "mask_decoder_config": {"hidden_size": WIDTH, "num_attention_heads": 2},
+    }
+
+
+def _tracker(vision: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "model_type": "sam3_tracker_video",
+        "vision_config": vision,
+        "image_size": SIZE,
+        "prompt_encoder_config": {"hidden_size": WIDTH, "image_size": SIZE},
+        "mask_decoder_config": {
+            "hidden_size": WIDTH,
+            "mlp_dim": NARROW,
+            "num_attention_heads": 2,
+            "iou_head_hidden_dim": NARROW,
+        },
+        "memory_attention_hidden_size": WIDTH,
+        "memory_attention_num_layers": 1,
+        "memory_attention_feed_forward_hidden_size": NARROW,
+        "memory_encoder_hidden_size": WIDTH,
+        "memory_encoder_output_channels": 64,
+        "mask_downsampler_embed_dim": WIDTH,
+        "memory_fuser_num_layers": 1,
+        "memory_fuser_embed_dim": WIDTH,
+        "memory_fuser_intermediate_dim": NARROW,
+    }
