@@ -25,19 +25,28 @@ from transformers import (  # isort: skip
 
 SIZE = 112  # the side of the square that frames are scaled to, in pixels
 GRID = SIZE // 14  # the side of the coarsest feature map
+CONFIG = {"det_nms_thresh": 0.9}  # what it finds overlaps more than things do
 WIDTH = 128  # channels; the tracker needs more than its memories' 64
 NARROW = 32
 
 
-def save_checkpoint(folder: Path, change: Callable[[Sam3VideoModel], None] | None = None) -> Path:
-    """Write the checkpoint as ``save_pretrained`` does; ``change`` is done to the model before."""
+def save_checkpoint(
+    folder: Path,
+    change: Callable[[Sam3VideoModel], None] = lambda model: None,
+    **config: float,
+) -> Path:
+    """Write a checkpoint as ``save_pretrained`` does.
+
+    Args:
+        change: done to the model's parameters before.
+        config: fields of ``Sam3VideoConfig`` that differ from ``CONFIG``.
+    """
     torch.manual_seed(0)
     tokenizer = _tokenizer()
-    model = Sam3VideoModel(_config(len(tokenizer))).eval()
+    model = Sam3VideoModel(_config(len(tokenizer), CONFIG | config)).eval()
     with torch.no_grad():
         _bias(model)
-        if change:
-            change(model)
+        change(model)
     model.save_pretrained(folder)
     square = {"height": SIZE, "width": SIZE}
     Sam3VideoProcessor(
@@ -46,6 +55,24 @@ def save_checkpoint(folder: Path, change: Callable[[Sam3VideoModel], None] | Non
         tokenizer,
     ).save_pretrained(folder)
     return folder
+
+
+def mindful(model: Sam3VideoModel) -> None:
+    """Let the memory matter: with small random weights all objects would look alike."""
+    torch.manual_seed(1)
+    for name, parameter in model.tracker_model.named_parameters():
+        if "memory_attention" in name and parameter.ndim == 2:
+            parameter.mul_(3)
+        if "memory_temporal" in name or "no_object_pointer" in name:
+            parameter.normal_()
+
+
+def forgetful(model: Sam3VideoModel) -> None:
+    """Let tracks drift off until hotstart removes them all, and detections start new ones."""
+    mindful(model)
+    for head in model.tracker_model.mask_decoder.output_hypernetworks_mlps:
+        head.proj_out.bias.zero_()
+        head.proj_out.weight.mul_(10)
 
 
 def load() -> Any:
@@ -58,13 +85,16 @@ def load() -> Any:
 
 
 def _bias(model: Sam3VideoModel) -> None:
-    """Shift the random network to where it finds objects and keeps most of them."""
-    detector, tracker = model.detector_model, model.tracker_model
+    """Shift the random network to where it finds objects, and tracks what it found."""
+    detector, decoder = model.detector_model, model.tracker_model.mask_decoder
     detector.detr_decoder.presence_head.layer3.bias.fill_(10.0)
     detector.dot_product_scoring.text_proj.weight.mul_(30.0)
     detector.dot_product_scoring.query_proj.weight.mul_(30.0)
-    tracker.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(10.0)
-    for head in tracker.mask_decoder.output_hypernetworks_mlps:
+    embedder = detector.mask_decoder.mask_embedder.layers[-1]
+    embedder.weight.mul_(1000.0)
+    embedder.bias.mul_(1000.0)
+    decoder.pred_obj_score_head.proj_out.bias.fill_(10.0)
+    for head in decoder.output_hypernetworks_mlps:
         head.proj_out.bias.fill_(1.0)
 
 
@@ -78,7 +108,7 @@ def _tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=32)
 
 
-def _config(words: int) -> Sam3VideoConfig:
+def _config(words: int, config: dict[str, float]) -> Sam3VideoConfig:
     vision = {
         "model_type": "sam3_vision_model",
         "fpn_hidden_size": WIDTH,
@@ -99,6 +129,7 @@ def _config(words: int) -> Sam3VideoConfig:
         low_res_mask_size=4 * GRID,
         detector_config=_detector(vision, words),
         tracker_config=_tracker(vision),
+        **config,
     )
 
 
