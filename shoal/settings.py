@@ -43,6 +43,8 @@ class Settings(BaseSettings):
     retries: int = Field(3, ge=0)  # of transient failures, per job
     job_timeout_s: float = Field(6 * 3600, gt=0)
     model_load_timeout_s: float = Field(600, gt=0)
+    sam3_weights: str = ""  # a directory; empty: facebook/sam3 on the Hugging Face hub
+    sam3_revision: str = "main"  # of the hub's repository; a commit hash pins it
 
     # --- what a video may be
     max_video_bytes: int = Field(50 * GIB, gt=0)

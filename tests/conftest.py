@@ -20,7 +20,6 @@ from shoal.storage import storage_for
 from tests import media
 from tests.processes import Processes, started
 
-
 SHOAL = [sys.executable, "-c", "from shoal.cli import app; app()"]
 
 

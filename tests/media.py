@@ -1,5 +1,9 @@
 from pathlib import Path
-import av, numpy as np
+
+import av
+import numpy as np
+
+
 def write_video(path: Path, frames: int = 50, fps: int = 25) -> None:
     with av.open(str(path), "w") as c:
         s = c.add_stream("libx264", rate=fps); s.width, s.height, s.pix_fmt = 160, 120, "yuv420p"

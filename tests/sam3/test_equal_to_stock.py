@@ -11,7 +11,7 @@ import torch
 from tests.sam3 import stock, videos
 from worker.predictors.sam3.predictor import Sam3Predictor
 
-FRAMES = 32
+FRAMES = 24
 
 # A checkpoint, and how many prompts it is asked.
 CASES = [("plain", 1), ("forgetful", 2), ("reconditioning", 3)]

@@ -33,7 +33,7 @@ def mask_iou(first: Tensor, second: Tensor) -> Tensor:
 
 def use_fast_mask_iou() -> None:
     """Let transformers' own association of detections with tracks use ``mask_iou``."""
-    modeling_sam3_video.mask_iou = mask_iou
+    modeling_sam3_video.mask_iou = mask_iou  # type: ignore[assignment]
 
 
 def suppress_duplicates(masks: Tensor, scores: Tensor, max_iou: float) -> Tensor:

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import Sam3VideoModel
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.sam3.modeling_sam3 import Sam3VisionEncoderOutput
-from transformers.utils import ModelOutput
 
 from worker.predictors.sam3.cleanup import suppress_duplicates
 
@@ -102,7 +102,7 @@ def _detect(
     Returns:
         (B, P, Q, h, w) mask logits and (B, P, Q) scores of its Q queries.
     """
-    frames, texts = len(vision.last_hidden_state), len(prompts.texts)
+    frames, texts = len(vision.fpn_hidden_states[0]), len(prompts.texts)
 
     def for_each_prompt(level: Tensor) -> Tensor:
         return level.repeat_interleave(texts, 0) if texts > 1 else level
@@ -112,7 +112,9 @@ def _detect(
             fpn_hidden_states=tuple(for_each_prompt(x) for x in vision.fpn_hidden_states),
             fpn_position_encoding=tuple(for_each_prompt(x) for x in vision.fpn_position_encoding),
         ),
-        text_embeds=ModelOutput(pooler_output=prompts.embeddings.repeat(frames, 1, 1)),
+        text_embeds=BaseModelOutputWithPooling(
+            pooler_output=prompts.embeddings.repeat(frames, 1, 1)
+        ),
         attention_mask=prompts.attention.repeat(frames, 1),
     )
     scores = answer.pred_logits.sigmoid() * answer.presence_logits.sigmoid()

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
 from transformers import Sam3VideoModel
 from transformers.models.sam3_video.modeling_sam3_video import Sam3VideoInferenceSession
 
-# What of an object's output on a frame is read again on later frames.
-LASTING = ("maskmem_features", "object_pointer")
 
-
-class Memory(Sam3VideoInferenceSession):  # type: ignore[misc]
+class Memory(Sam3VideoInferenceSession):
     """Transformers' session as the container of objects, their memories and their histories.
 
     It never holds a frame, and after ``trim`` nothing in it grows with the video.
@@ -65,7 +61,8 @@ class Memory(Sam3VideoInferenceSession):  # type: ignore[misc]
 
     def snapshot(self) -> dict[str, Any]:
         """All that tracking a frame changes. Tensors are shared: none is changed in place."""
-        return _copied(self.__dict__)
+        copy: dict[str, Any] = _copied(self.__dict__)
+        return copy
 
     def roll_back(self, snapshot: dict[str, Any]) -> None:
         """Return to what ``snapshot`` took."""
@@ -74,26 +71,21 @@ class Memory(Sam3VideoInferenceSession):  # type: ignore[misc]
 
 
 def _trim_outputs(outputs: dict[str, dict[int, dict[str, Any]]], config: Any, frame: int) -> None:
-    """Keep what ``tracker.recall`` reads from the next frame on."""
-    conditioning, tracked = outputs["cond_frame_outputs"], outputs["non_cond_frame_outputs"]
-    closest = sorted(conditioning)[-config.max_cond_frame_num :]
+    """Keep of one object what ``propagate`` reads from the next frame on."""
+    closest = sorted(outputs["cond_frame_outputs"])[-config.max_cond_frame_num :]
     oldest_pointer = frame + 2 - config.max_object_pointers_in_encoder
     oldest_memory = frame + 2 - config.num_maskmem
-    for frames in (conditioning, tracked):
-        for f in list(frames):
-            if (f in closest and frames is conditioning) or f >= oldest_memory:
-                keep = LASTING
-            elif f >= oldest_pointer:
-                keep = ("object_pointer",)
-            else:
+    for kind, frames in outputs.items():
+        for f, output in list(frames.items()):
+            kept = ["object_pointer"] if f >= oldest_pointer else []
+            if f >= oldest_memory or (kind == "cond_frame_outputs" and f in closest):
+                kept = ["object_pointer", "maskmem_features"]
+            if not kept:
                 del frames[f]
-                continue
-            frames[f] = {part: _own(frames[f][part], f == frame) for part in keep}
-
-
-def _own(tensor: Tensor, fresh: bool) -> Tensor:
-    """A fresh output is a slice of all objects' together, which it would keep alive."""
-    return tensor.clone() if fresh else tensor
+            elif f == frame:  # a slice of all objects' together, which it would keep alive
+                frames[f] = {part: output[part].clone() for part in kept}
+            else:
+                frames[f] = {part: output[part] for part in kept}
 
 
 def _copied(tree: Any) -> Any:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import transformers
@@ -14,8 +14,6 @@ from worker.predictors.sam3.cleanup import use_fast_mask_iou
 from worker.predictors.sam3.lookahead import Prompts, encode_prompts
 from worker.predictors.sam3.session import Sam3Session
 from worker.video.frame import VideoInfo
-
-log = logging.getLogger(__name__)
 
 # The lookahead takes a share of the memory that is free when a video starts; the rest is for its
 # objects. Bytes for each frame looked ahead are estimates for the full size in bfloat16, and
@@ -84,7 +82,8 @@ class Sam3Predictor:
         if not texts:
             raise InvalidPrompt("there is no prompt")
         model = self._loaded.model
-        limit = model.config.detector_config.text_config.max_position_embeddings
+        config: Any = model.config
+        limit = config.detector_config.text_config.max_position_embeddings
         tokens = []
         for text in texts:
             encoded = self._loaded.processor.tokenizer(

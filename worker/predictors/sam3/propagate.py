@@ -40,8 +40,9 @@ class Found:
 def propagate(model: Sam3VideoModel, memory: Memory, frame: int, seen: Seen) -> Found:
     """Find the objects of a session, of which there is at least one, on its next frame."""
     tracker = model.tracker_model
+    places = _places(tracker, seen)
     recalled = [
-        _as_tokens(tracker, seen, *_recall(tracker, outputs, frame))
+        _as_tokens(tracker, places, *_recall(tracker, outputs, frame))
         for _, outputs in sorted(memory.output_dict_per_obj.items())
     ]
     return _decode(tracker, seen, _attend(tracker, seen, recalled))
@@ -78,8 +79,17 @@ def _recall(
     return memories, pointers
 
 
+def _places(tracker: Sam3TrackerVideoModel, seen: Seen) -> Tensor:
+    """The position encoding of every memory, the same for all: (H * W, 1, 64) (t:1195)."""
+    features, (height, width) = seen.features[-1], tracker.backbone_feature_sizes[-1]
+    encoding: Tensor = tracker.memory_encoder.position_encoding(
+        torch.Size((1, tracker.mem_dim, height, width)), features.device, features.dtype
+    )
+    return encoding.flatten(2).permute(2, 0, 1)
+
+
 def _as_tokens(
-    tracker: Sam3TrackerVideoModel, seen: Seen, memories: Aged, pointers: Aged
+    tracker: Sam3TrackerVideoModel, places: Tensor, memories: Aged, pointers: Aged
 ) -> tuple[Tensor, Tensor, int]:
     """One object's memories and pointers as the memory attention reads them (t:2321, t:2417).
 
@@ -87,12 +97,6 @@ def _as_tokens(
         T tokens (T, 1, 64) in the model's dtype, their position encodings alike, and how many of
         them, at the end, belong to pointers.
     """
-    features = seen.features[-1]
-    height, width = tracker.backbone_feature_sizes[-1]
-    places = tracker.memory_encoder.position_encoding(
-        torch.Size((1, tracker.mem_dim, height, width)), features.device, features.dtype
-    )
-    places = places.flatten(2).permute(2, 0, 1)
     ages = tracker.memory_temporal_positional_encoding
     tokens = [output["maskmem_features"] for _, output in memories]
     positions = [places + ages[age - 1] for age, _ in memories]
@@ -102,10 +106,10 @@ def _as_tokens(
         tracker.config.max_object_pointers_in_encoder,
         1,
         tracker.hidden_dim,
-        features.device,
+        places.device,
     )
     return (
-        torch.cat([*tokens, pointer_tokens]).to(features.dtype),
+        torch.cat([*tokens, pointer_tokens]).to(places.dtype),
         torch.cat([*positions, pointer_positions]),
         len(pointer_tokens),
     )

@@ -75,7 +75,7 @@ def parse(state: bytes) -> tuple[dict[str, Any], dict[str, Iterator[Tensor]]]:
 
 def fill_memory(memory: Memory, text: dict[str, Any], parts: dict[str, Iterator[Tensor]]) -> None:
     """Put the objects into an empty memory, on its device."""
-    device = memory.inference_device
+    device = torch.device(memory.inference_device)
     memory.max_obj_id = text["max_obj_id"]
     for known in text["objects"]:
         i = known["id"]

@@ -5,17 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from transformers import Sam3VideoModel, Sam3VideoProcessor
+from transformers.utils import logging
 
 from shoal.errors import ModelLoadFailed
-
-if TYPE_CHECKING:
-    import torch
-    from transformers import Sam3VideoModel
-
-REPOSITORY = "facebook/sam3"  # on the Hugging Face hub
+from worker.predictors.sam3.availability import REPOSITORY
 
 HINT = (
     f"Accept the licence at https://huggingface.co/{REPOSITORY} and set HF_TOKEN to a token of "
@@ -36,30 +34,6 @@ class Loaded:
     identity: str
 
 
-def why_not(weights: str, revision: str) -> str:
-    """Why this machine cannot run the engine, in a few words; empty if it can.
-
-    Args:
-        weights, revision: as in ``Settings``.
-    """
-    for library in ("torch", "torchvision", "transformers"):
-        if find_spec(library) is None:
-            return f"{library} is not installed"
-    import torch
-
-    if not torch.cuda.is_available():
-        return "there is no CUDA device"
-    if weights:
-        return "" if (Path(weights) / "config.json").is_file() else f"no weights at {weights}"
-    return "" if os.environ.get("HF_TOKEN") or _cached(revision) else "no weights and no HF_TOKEN"
-
-
-def _cached(revision: str) -> bool:
-    from huggingface_hub import try_to_load_from_cache
-
-    return isinstance(try_to_load_from_cache(REPOSITORY, "config.json", revision=revision), str)
-
-
 def load(weights: str, revision: str, device: torch.device, dtype: torch.dtype) -> Loaded:
     """Load model and processor.
 
@@ -70,16 +44,16 @@ def load(weights: str, revision: str, device: torch.device, dtype: torch.dtype) 
     Raises:
         ModelLoadFailed: they are missing, gated, broken or another model's.
     """
-    from transformers import Sam3VideoModel, Sam3VideoProcessor
-
     if weights and not Path(weights).is_dir():
         raise ModelLoadFailed(f"SHOAL_SAM3_WEIGHTS is no directory: {weights}", hint=HINT)
     where = weights or REPOSITORY
     options: dict[str, Any] = {"token": os.environ.get("HF_TOKEN") or False, "revision": revision}
+    logging.disable_progress_bar()
     try:
-        model, report = Sam3VideoModel.from_pretrained(
+        loaded: Any = Sam3VideoModel.from_pretrained(
             where, dtype=dtype, output_loading_info=True, **options
         )
+        model, report = loaded
         _check_complete(report)
         processor = Sam3VideoProcessor.from_pretrained(where, **options)
     except ModelLoadFailed:
