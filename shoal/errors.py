@@ -245,6 +245,13 @@ class ModelLoadFailed(ShoalError):
     default_hint = "Look at the worker's log: weights or libraries are missing or do not match."
 
 
+class GpuOutOfMemory(ShoalError):
+    """The video does not fit, not even frame by frame."""
+
+    code = "gpu_out_of_memory"
+    default_hint = "Submit fewer prompts, or use a GPU with more memory that nothing else shares."
+
+
 class JobTimeout(ShoalError):
     code = "timeout"
     default_hint = "Raise SHOAL_JOB_TIMEOUT_S, or lower 'sample_fps' or 'max_frames'."

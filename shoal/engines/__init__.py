@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from shoal.engines import cpu
-from shoal.errors import UnknownEngine, UnknownPrompt
+from shoal.engines import cpu, sam3
+from shoal.errors import InvalidPrompt, UnknownEngine, UnknownPrompt
 
 AUTO = "auto"
 
-# Name -> what raises UnknownPrompt for a prompt that the engine has no word for.
-_CHECKS: dict[str, Callable[[str], object]] = {"cpu": cpu.resolve}
+# Name -> what raises UnknownPrompt or InvalidPrompt for a prompt that the engine cannot answer.
+# The engine that can answer most comes last: what it refuses, no engine answers.
+_CHECKS: dict[str, Callable[[str], object]] = {"cpu": cpu.resolve, "sam3": sam3.check}
 
 
 def names() -> tuple[str, ...]:
@@ -24,11 +25,12 @@ def names() -> tuple[str, ...]:
 def check_prompts(engine: str, prompts: Iterable[str]) -> None:
     """Tell at submit time whether an engine can answer all the prompts of a job.
 
-    ``auto`` needs one engine that can.
+    ``auto`` needs one engine that can; a worker that has only another still refuses the job.
 
     Raises:
         UnknownEngine: there is no engine of this name.
         UnknownPrompt: no engine that may be used has a word for a prompt.
+        InvalidPrompt: a prompt is too long for all of them.
     """
     if engine != AUTO and engine not in _CHECKS:
         known = ", ".join((AUTO, *_CHECKS))
@@ -39,8 +41,8 @@ def check_prompts(engine: str, prompts: Iterable[str]) -> None:
         try:
             for prompt in prompts:
                 _CHECKS[name](prompt)
-        except UnknownPrompt as refusal:
+        except (UnknownPrompt, InvalidPrompt) as refusal:
             refusals.append(refusal)
         else:
             return
-    raise refusals[0]
+    raise refusals[-1]

@@ -9,7 +9,7 @@ import pytest
 
 from shoal import engines
 from shoal.engines import cpu
-from shoal.errors import UnknownEngine, UnknownPrompt
+from shoal.errors import InvalidPrompt, UnknownEngine, UnknownPrompt
 from worker.predictors import load
 
 
@@ -83,18 +83,29 @@ def test_a_refusal_without_close_words_claims_none() -> None:
     assert "closest" not in str(caught.value)
 
 
-@pytest.mark.parametrize("engine", ["auto", "cpu"])
-def test_check_prompts_wants_every_prompt_known(engine: str) -> None:
-    engines.check_prompts(engine, ["person", "cars"])
+def test_check_prompts_wants_every_prompt_known() -> None:
+    engines.check_prompts("cpu", ["person", "cars"])
     with pytest.raises(UnknownPrompt, match="unicorn"):
-        engines.check_prompts(engine, ["person", "unicorn"])
+        engines.check_prompts("cpu", ["person", "unicorn"])
+
+
+@pytest.mark.parametrize("engine", ["auto", "sam3"])
+def test_sam3_answers_any_short_phrase_and_auto_with_it(engine: str) -> None:
+    engines.check_prompts(engine, ["person", "a unicorn that doesn't smile", "№ 7", "x" * 90])
+    engines.check_prompts(engine, ["the " * 30])
+    for long in ("the " * 31, "7" * 31, "a-" * 16):
+        with pytest.raises(InvalidPrompt, match="32"):
+            engines.check_prompts(engine, ["person", long])
 
 
 def test_auto_is_satisfied_by_any_one_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(engines._CHECKS, "open", lambda prompt: None)
+    def refuse(prompt: str) -> None:
+        raise UnknownPrompt(prompt)
+
+    monkeypatch.setattr(engines, "_CHECKS", {"open": lambda prompt: None, "closed": refuse})
     engines.check_prompts("auto", ["person", "unicorn"])
     with pytest.raises(UnknownPrompt):
-        engines.check_prompts("cpu", ["person", "unicorn"])
+        engines.check_prompts("closed", ["person", "unicorn"])
 
 
 def test_an_unknown_engine_is_refused_with_the_known_ones() -> None:
