@@ -47,7 +47,7 @@ def test_bad_videos_after_each_other_and_a_good_one_at_the_end(
     worker = processes.worker()
     data_dir = processes.settings.data_dir
     jobs = {name: submit_clip(path=written(data_dir, name)) for name in media.BAD_VIDEOS}
-    gone = written(data_dir, "text.mp4").with_name("gone.mp4")
+    gone = data_dir / "videos" / "gone.mp4"
     media.write_video(gone)
     jobs[gone.name] = submit_clip(path=gone)
     gone.unlink()
