@@ -66,6 +66,7 @@ def load(weights: str, revision: str, device: torch.device, dtype: torch.dtype) 
         model, report = loaded
         _check_complete(report, where)
         processor = Sam3VideoProcessor.from_pretrained(where, **options)
+        _check_words(processor.tokenizer, model.config, where)
     except ModelLoadFailed:
         raise
     except Exception as error:  # the hub's, transformers' and safetensors' share no base
@@ -147,6 +148,19 @@ def _check_complete(report: dict[str, Any], where: str) -> None:
             f"the weights at {where} lack {len(lacking)} parameters of SAM3's video model, "
             f"such as {', '.join(lacking[:3])}",
             hint=COPY,
+        )
+
+
+def _check_words(tokenizer: Any, config: Any, where: str) -> None:
+    """Transformers makes an empty tokenizer where there is none; every prompt would be the same.
+
+    Raises:
+        ModelLoadFailed: telling how many words it knows.
+    """
+    words = config.detector_config.text_config.vocab_size
+    if len(tokenizer) < words:
+        raise ModelLoadFailed(
+            f"the tokenizer at {where} knows {len(tokenizer)} tokens of {words}", hint=COPY
         )
 
 
