@@ -44,6 +44,13 @@ def find_obstacle(engine: str) -> ModelLoadFailed | None:
     return availability.find_obstacle(settings.sam3_weights, settings.sam3_revision)
 
 
+def weights_of(settings: Settings) -> dict[str, str]:
+    """Where the weights are looked for that do not come with Shoal, by engine."""
+    from worker.predictors.sam3 import availability
+
+    return {"sam3": availability.place(settings.sam3_weights, settings.sam3_revision)}
+
+
 def load(engine: str) -> Predictor:
     """Load a model, once for all videos of the process; ``auto`` takes the best one here.
 

@@ -37,6 +37,12 @@ def why_not(weights: str, revision: str) -> str:
     return "" if torch.cuda.is_available() else "there is no CUDA device"
 
 
+def place(weights: str, revision: str) -> str:
+    """Where the weights are looked for, in words."""
+    local = weights not in ("", REPOSITORY)
+    return weights if local else f"{REPOSITORY} at {revision} on the Hugging Face hub"
+
+
 def find_obstacle(weights: str, revision: str) -> ModelLoadFailed | None:
     """What stands in the way of loading SAM3, on whatever device; None if nothing is known to."""
     if lacking := [library for library in LIBRARIES if find_spec(library) is None]:
