@@ -25,6 +25,7 @@ from worker.part_state import Origin, PartState
 from worker.part_store import PartStore
 from worker.parts import Parts
 from worker.pipeline import process
+from worker.predictors import find_obstacle
 from worker.predictors.base import Predictor
 from worker.publish import MASKS, OVERLAY, Publisher
 from worker.sinks.base import Sink
@@ -54,13 +55,19 @@ class VideoJob:
     """Processes one video with a loaded predictor."""
 
     def __init__(
-        self, order: Run, control: Control, predictor: Predictor, settings: Settings
+        self,
+        order: Run,
+        control: Control,
+        predictor: Predictor,
+        settings: Settings,
+        why_engine: str = "",
     ) -> None:
         self.order = order
         self.spec: JobSpec = order.spec
         self.control = control
         self.predictor = predictor
         self.settings = settings
+        self.why_engine = why_engine  # why the worker runs this engine
         self.work_dir = Path(order.work_dir)
         self.progress = Progress()
         self.stopwatch = Stopwatch()
@@ -112,7 +119,9 @@ class VideoJob:
             self.control.ask_to_commit()
             self.store.clear()
             source, summary, parts = self._process(path)
-        publisher = Publisher(self.order, self.predictor, self.settings, self.work_dir)
+        publisher = Publisher(
+            self.order, self.predictor, self.settings, self.work_dir, self.why_engine
+        )
         with self._stage("publish"):
             self.control.ask_to_commit()
             publisher.put_results(parts)
@@ -144,11 +153,17 @@ class VideoJob:
 
     def _check_engine(self) -> None:
         wanted = self.spec.options.engine
-        if wanted not in (AUTO, self.predictor.name):
-            raise UnknownEngine(
-                f"the job asks for engine {wanted!r}, this worker runs {self.predictor.name!r}",
-                hint=f"Start a worker with SHOAL_ENGINE={wanted}, or submit with 'auto'.",
-            )
+        if wanted in (AUTO, self.predictor.name):
+            return
+        if obstacle := find_obstacle(wanted):
+            raise obstacle
+        ours = f"this worker runs {self.predictor.name!r}"
+        if self.why_engine:
+            ours += f" ({self.why_engine})"
+        raise UnknownEngine(
+            f"the job asks for engine {wanted!r}, {ours}",
+            hint=f"Start a worker with SHOAL_ENGINE={wanted}, or submit with 'auto'.",
+        )
 
     def _fetch(self) -> Path:
         storage = storage_for(self.spec.uri, self.settings)

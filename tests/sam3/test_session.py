@@ -74,8 +74,10 @@ def test_the_score_is_that_of_the_frame(tmp_path: Path) -> None:
 
     predictor = Sam3Predictor(str(tiny.save_checkpoint(tmp_path, unsure)))
     results = videos.track(predictor.open(videos.INFO, ("a",)), videos.make(20))
-    first, *others = [each.score for result in results for each in result.objects]
+    objects = [each for result in results for each in result.objects]
+    first, *others = [each.score for each in objects]
     assert first > 0.99
+    assert {each.detection_score for each in objects} == {first}
     assert all(0.5 < score < 0.9 for score in others)
     assert len(set(others)) == len(others)
 
@@ -132,9 +134,10 @@ def test_an_error_in_the_middle_reaches_the_caller_and_close_frees_all(
     session = predictor.open(videos.INFO, prompts)
     session.step(frames[:5])
     memory, thread = weakref.ref(session._tracker.memory), session._thread
-    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+    with monkeypatch.context() as patch:
         patch.setattr(Tracker, "_propagate", lambda *_: 1 / 0)
-        session.step(frames[5:])
+        with pytest.raises(ZeroDivisionError):
+            session.step(frames[5:])
     session.close()
     session.close()
     gc.collect()
@@ -184,17 +187,16 @@ class Scarce:
 
 
 def test_out_of_memory_halves_the_lookahead_and_loses_nothing(
-    reconditioning: Path, monkeypatch: pytest.MonkeyPatch
+    forgetful: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frames, prompts = videos.make(20), ("a", "bc")
-    predictor = Sam3Predictor(str(reconditioning), lookahead=8)
+    predictor = Sam3Predictor(str(forgetful), lookahead=8)
     expected = videos.shown(videos.track(predictor.open(videos.INFO, prompts), frames))
     scarce = Scarce(fits=4, moments=(2,))
     scarce.install(monkeypatch)
     session = predictor.open(videos.INFO, prompts)
     assert videos.shown(videos.track(session, frames)) == expected
-    assert scarce.batches[:3] == [8, 4, 2]
-    assert set(scarce.batches[3:]) == {2}
+    assert list(dict.fromkeys(scarce.batches)) == [8, 4, 2]
     assert scarce.calls > 2
 
 

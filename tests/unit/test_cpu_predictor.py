@@ -57,7 +57,15 @@ def clip(count: int = 12, unwanted: Iterable[int] = ()) -> list[Frame]:
 
 def comparable(results: Sequence[FrameResult]) -> list[object]:
     return [
-        (r.index, o.object_id, o.prompt, o.score, o.box, o.mask.x, o.mask.y, o.mask.bits.tolist())
+        (
+            r.index,
+            o.object_id,
+            o.prompt,
+            o.score,
+            o.detection_score,
+            o.box,
+            (o.mask.x, o.mask.y, o.mask.bits.tolist()),
+        )
         for r in results
         for o in r.objects
     ] + [r.index for r in results]
@@ -70,7 +78,7 @@ def inside_frame(mask: Mask, width: int, height: int) -> bool:
 
 @pytest.fixture(scope="module")
 def engine() -> Predictor:
-    return load("auto")
+    return load("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +168,17 @@ def test_unwanted_frames_are_tracked_through_without_masks(
     assert next(cuts) == 2
 
 
+def test_the_detection_score_is_that_of_the_first_sighting(
+    engine: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = (10.0, 10.0, 60.0, 60.0)
+    script = iter([[Detection(0, score, box)] for score in (0.6, 0.9, 0.5, 0.8)])
+    monkeypatch.setattr(NanoDet, "detect", lambda *args: next(script))
+    objects = [each for result in run(engine, clip(4)) for each in result.objects]
+    assert [each.score for each in objects] == [0.6, 0.9, 0.5, 0.8]
+    assert [each.detection_score for each in objects] == [0.6] * 4
+
+
 def test_a_video_of_one_frame_has_objects(engine: Predictor) -> None:
     (result,) = run(engine, clip(1))
     assert len(result.objects) == 1
@@ -212,7 +231,7 @@ def test_a_false_alarm_is_never_reported(
 def test_a_state_of_another_version_is_refused(engine: Predictor) -> None:
     state = engine.open(VIDEO, ["stop sign"]).state()
     with pytest.raises(CheckpointUnusable, match="version 99"):
-        engine.open(VIDEO, ["stop sign"], state.replace(b'"version":1', b'"version":99'))
+        engine.open(VIDEO, ["stop sign"], state.replace(b'"version":2', b'"version":99'))
 
 
 def test_an_unknown_prompt_is_refused(engine: Predictor) -> None:

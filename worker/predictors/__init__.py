@@ -3,14 +3,52 @@
 from __future__ import annotations
 
 import importlib
-import logging
+from typing import NamedTuple
 
 from shoal import engines
 from shoal.errors import ModelLoadFailed, UnknownEngine
 from shoal.settings import Settings, get_settings
 from worker.predictors.base import Predictor
 
-log = logging.getLogger(__name__)
+
+class Choice(NamedTuple):
+    """An engine, and why it is the one, in a few words."""
+
+    engine: str
+    reason: str
+
+
+def choose(engine: str) -> Choice:
+    """Which engine a worker takes that is set to ``engine``: with ``auto`` the best one here.
+
+    That is ``sam3`` where there are a CUDA device and weights, else ``cpu``.
+    """
+    if engine != engines.AUTO:
+        return Choice(engine, f"SHOAL_ENGINE is {engine}")
+    from worker.predictors.sam3 import availability
+
+    settings = get_settings()
+    obstacle = availability.why_not(settings.sam3_weights, settings.sam3_revision)
+    if obstacle:
+        return Choice("cpu", f"sam3 cannot run here: {obstacle}")
+    return Choice("sam3", "there are a CUDA device and weights for it")
+
+
+def find_obstacle(engine: str) -> ModelLoadFailed | None:
+    """What keeps this machine from running an engine, as far as is seen without loading it."""
+    if engine != "sam3":
+        return None
+    from worker.predictors.sam3 import availability
+
+    settings = get_settings()
+    return availability.find_obstacle(settings.sam3_weights, settings.sam3_revision)
+
+
+def weights_of(settings: Settings) -> dict[str, str]:
+    """Where the weights are looked for that do not come with Shoal, by engine."""
+    from worker.predictors.sam3 import availability
+
+    return {"sam3": availability.place(settings.sam3_weights, settings.sam3_revision)}
 
 
 def load(engine: str) -> Predictor:
@@ -25,7 +63,7 @@ def load(engine: str) -> Predictor:
     """
     settings = get_settings()
     if engine == engines.AUTO:
-        engine = _best_here(settings)
+        engine = choose(engine).engine
     if engine == "cpu":
         from worker.predictors.cpu.predictor import CpuPredictor
 
@@ -40,24 +78,14 @@ def load(engine: str) -> Predictor:
     raise UnknownEngine(f"there is no engine {engine!r}", hint=f"Choose one of {known}.")
 
 
-def _best_here(settings: Settings) -> str:
-    """``sam3`` where it can run, else ``cpu``; logs why."""
+def _load_sam3(settings: Settings) -> Predictor:
     from worker.predictors.sam3 import availability
 
-    obstacle = availability.why_not(settings.sam3_weights, settings.sam3_revision)
-    if obstacle:
-        log.info("engine cpu, because sam3 cannot run: %s", obstacle)
-        return "cpu"
-    log.info("engine sam3, because there are a CUDA device and weights")
-    return "sam3"
-
-
-def _load_sam3(settings: Settings) -> Predictor:
     try:
         from worker.predictors.sam3.predictor import Sam3Predictor
     except ImportError as error:
         raise ModelLoadFailed(
             f"the sam3 engine's libraries cannot be imported: {error}",
-            hint="Install them: pip install 'shoal[sam3]'.",
+            hint=availability.INSTALL,
         ) from error
     return Sam3Predictor(settings.sam3_weights, settings.sam3_revision)
