@@ -20,6 +20,7 @@ from shoal import __version__
 from shoal.errors import RedisUnavailable, RequestError, Unauthorized
 from shoal.queue import connect, open_queue
 from shoal.settings import Settings
+from shoal.upkeep import Upkeep
 
 DESCRIPTION = """
 A video and a few words in; tracked masks and an overlay video out.
@@ -44,7 +45,8 @@ def create_app(settings: Settings) -> FastAPI:
         connection.set_retry(Retry(ConstantBackoff(0.1), 1))
         app.state.queue = open_queue(settings, connection)
         uploads.remove_stale_partials(settings)
-        reaper = ReaperThread(app.state.queue)
+        upkeep = Upkeep(app.state.queue, settings.retention_days)
+        reaper = ReaperThread(app.state.queue, upkeep.run)
         reaper.start()
         try:
             yield

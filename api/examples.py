@@ -127,6 +127,7 @@ QUEUE: dict[str, Any] = {
     "queued": 12,
     "running": 1,
     "oldest_queued_s": 4.2,
+    "paused": False,
     "jobs": {"queued": 12, "running": 1, "succeeded": 310, "failed": 2, "cancelled": 0},
     "workers": [
         {

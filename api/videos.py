@@ -8,6 +8,7 @@ from typing import Annotated
 from urllib.parse import quote, unquote, urlsplit
 
 from fastapi import APIRouter, Body, Query, Response
+from pydantic import Field
 
 from api import examples
 from api.deps import QueueDep, SettingsDep
@@ -30,6 +31,7 @@ from shoal.errors import (
     UploadTooLarge,
     VideoTooLarge,
 )
+from shoal.indexes import Filter
 from shoal.jobs import JobSpec, State, clean_prompts
 from shoal.records import Record
 from shoal.results import parts_prefix
@@ -42,6 +44,13 @@ log = logging.getLogger(__name__)
 CURSOR = r"^(\d+(\.\d+)?~[0-9a-f]{24})?$"
 
 router = APIRouter(prefix="/videos", tags=["videos"])
+
+
+class ListQuery(Filter):
+    """``GET /videos``."""
+
+    limit: int = Field(50, ge=1, le=200)
+    cursor: str = Field("", pattern=CURSOR, description="'next_cursor' of a page.")
 
 
 @router.post(
@@ -83,15 +92,10 @@ def submit(
 @router.get("", responses=shown(200, "One page.", examples.PAGE))
 def list_videos(
     queue: QueueDep,
-    state: State | None = None,
-    text: Annotated[
-        str, Query(max_length=200, description="In the id, the URI or a prompt; any case.")
-    ] = "",
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str, Query(pattern=CURSOR, description="'next_cursor' of a page.")] = "",
+    wanted: Annotated[ListQuery, Query()],
 ) -> Page:
-    """Jobs, newest first."""
-    items, next_cursor = queue.records.page(state=state, search=text, limit=limit, cursor=cursor)
+    """Jobs, newest first. What must hold of them may be given in any combination."""
+    items, next_cursor = queue.records.page(wanted, limit=wanted.limit, cursor=wanted.cursor)
     return Page(items=items, next_cursor=next_cursor)
 
 

@@ -103,6 +103,13 @@ class Client:
     def queue(self) -> QueueStatus:
         return self._json(QueueStatus, "GET", "/queue")
 
+    def pause(self) -> QueueStatus:
+        """Have the workers take nothing new; what runs goes on."""
+        return self._json(QueueStatus, "POST", "/queue/pause")
+
+    def resume(self) -> QueueStatus:
+        return self._json(QueueStatus, "POST", "/queue/resume")
+
     def watch(self, *job_ids: str, poll_s: float = POLL_S) -> Iterator[Record]:
         """Each job's record now and whenever it has changed, until all are final."""
         last: dict[str, Record] = {}

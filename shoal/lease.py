@@ -105,6 +105,8 @@ class Lease:
         def change(pipe: Pipeline, record: Record, _: float) -> None:
             self.queue.records.update(pipe, record, results=results, summary=summary)
             self.queue.records.end_attempt(pipe, record, "succeeded")
+            self.queue.records.totals.add(pipe, "frames", summary.get("frames_processed", 0))
+            self.queue.records.totals.add(pipe, "video_seconds", summary.get("duration_s", 0))
             self.queue.finish(pipe, record, State.SUCCEEDED)
 
         self._change(change)

@@ -49,6 +49,10 @@ class JobQueue:
         """Sorted set: id of a running job -> time (of the Redis clock) when its lease ends."""
         return f"{self.name}:leases"
 
+    @property
+    def paused_key(self) -> str:
+        return f"{self.name}:paused"
+
     # --- what users do -------------------------------------------------------------------------
 
     def submit(self, spec: JobSpec) -> tuple[Record, bool]:
@@ -73,7 +77,7 @@ class JobQueue:
                 queued_at=at,
                 attempt=known.attempt if known else 0,
             )
-            self.records.write(pipe, record)
+            self.records.write(pipe, record, before=known)
             self.records.tell(pipe, spec.id, "queued")
             self.push(pipe, spec.id)
             return record, True
@@ -125,8 +129,33 @@ class JobQueue:
             queued=counts[State.QUEUED],
             running=counts[State.RUNNING],
             oldest_queued_s=max(0.0, now() - first.queued_at) if first else 0.0,
+            paused=self.paused,
             jobs=counts,
         )
+
+    @property
+    def paused(self) -> bool:
+        return bool(self.redis.exists(self.paused_key))
+
+    def pause(self) -> None:
+        """Have the workers take nothing new; what runs goes on, and submissions wait."""
+        self.redis.set(self.paused_key, now())
+
+    def resume(self) -> None:
+        self.redis.delete(self.paused_key)
+
+    def forget(self, job_id: str) -> None:
+        """Remove a final job from all there is in Redis; its results stay where they are."""
+
+        def change(pipe: Pipeline) -> None:
+            record = self.read(pipe, job_id)
+            pipe.multi()
+            if record and record.state.is_final:
+                self.records.remove(pipe, record)
+                pipe.zrem(self.failed.key, job_id)
+                pipe.delete(Job.key_for(job_id))
+
+        self.transaction(job_id, change)
 
     # --- building blocks of a transaction --------------------------------------------------------
 
@@ -166,6 +195,7 @@ class JobQueue:
             pipe, record, state=state, finished_at=now(), error=error, cancel_requested=None
         )
         self.records.tell(pipe, job_id, state.value, **({"code": error.code} if error else {}))
+        self.records.totals.add(pipe, f"jobs:{state}" + (f":{error.code}" if error else ""), 1)
         pipe.zrem(self.leases_key, job_id)
         pipe.lrem(self.rq.key, 0, job_id)
         pipe.lrem(self.rq.intermediate_queue_key, 0, job_id)

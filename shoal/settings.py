@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     api_port: int = Field(8000, ge=0, le=65535)
     api_tokens: Annotated[tuple[SecretStr, ...], NoDecode] = ()  # comma-separated
     max_upload_bytes: int = Field(50 * GIB, gt=0)
+    retention_days: float = Field(30, ge=0)  # a job is forgotten so long after its end; 0: never
 
     # --- worker
     engine: str = "auto"  # the engine that jobs with engine "auto" get
