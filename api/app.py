@@ -10,9 +10,12 @@ from fastapi.routing import APIRoute
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 from starlette.concurrency import run_in_threadpool
+from starlette.staticfiles import StaticFiles
 
-from api import health, problems, queue, results, uploads, videos
+from api import docs, engines, health, metrics, parts, problems, queue, results, uploads, videos
 from api.auth import Gate
+from api.dashboard import live, pages
+from api.dashboard.render import STATIC
 from api.deps import TOKEN
 from api.limits import BodyLimit
 from api.reaper import ReaperThread
@@ -59,6 +62,8 @@ def create_app(settings: Settings) -> FastAPI:
         version=__version__,
         description=DESCRIPTION,
         lifespan=lifespan,
+        docs_url=None,  # theirs come from another host
+        redoc_url=None,
         generate_unique_id_function=_operation_id,
     )
     app.state.settings = settings
@@ -66,9 +71,22 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit)
     app.add_middleware(Gate, tokens=settings.api_tokens)
     anywhere = problems.documented(Unauthorized, RequestError, RedisUnavailable)
-    for router in (health.index, videos.router, results.router, uploads.router, queue.router):
+    for router in (
+        health.index,
+        videos.router,
+        results.router,
+        parts.router,
+        uploads.router,
+        queue.router,
+        engines.router,
+        metrics.router,
+    ):
         app.include_router(router, dependencies=[TOKEN], responses=anywhere)
     app.include_router(health.probes)
+    app.include_router(live.router)
+    app.include_router(pages.router)
+    docs.install(app)
+    app.mount("/static", StaticFiles(directory=STATIC))
     return app
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
+from fastapi.responses import RedirectResponse
 
 from api.deps import QueueDep
 from api.problems import documented
@@ -28,9 +29,11 @@ def ready(queue: QueueDep) -> dict[str, str]:
     return {"status": "ready"}
 
 
-@index.get("/")
-async def about() -> dict[str, Any]:
-    """Name, version and where things are."""
+@index.get("/", response_model=None)
+async def about(request: Request) -> dict[str, Any] | RedirectResponse:
+    """Name, version and where things are; a browser is led to the dashboard."""
+    if "text/html" in request.headers.get("accept", ""):
+        return RedirectResponse("/ui")
     return {
         "name": "shoal",
         "version": __version__,
@@ -38,6 +41,9 @@ async def about() -> dict[str, Any]:
             "videos": "/videos",
             "uploads": "/uploads/{name}",
             "queue": "/queue",
+            "engines": "/engines",
+            "metrics": "/metrics",
+            "dashboard": "/ui",
             "documentation": "/docs",
             "openapi": "/openapi.json",
         },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Annotated
 from urllib.parse import quote, unquote, urlsplit
@@ -37,10 +38,13 @@ from shoal.records import Record
 from shoal.results import parts_prefix
 from shoal.settings import Settings
 from shoal.storage import Storage, storage_for
-from shoal.wire import Attempts, Page, Submission, Timeline
+from shoal.wire import Attempts, Bulk, BulkResult, Page, Submission, Timeline
 
 log = logging.getLogger(__name__)
 
+BULK = 200  # jobs that one call looks at
+RETRIED = (State.FAILED, State.CANCELLED)
+CANCELLED = (State.QUEUED, State.RUNNING)
 CURSOR = r"^(\d+(\.\d+)?~[0-9a-f]{24})?$"
 
 router = APIRouter(prefix="/videos", tags=["videos"])
@@ -97,6 +101,28 @@ def list_videos(
     """Jobs, newest first. What must hold of them may be given in any combination."""
     items, next_cursor = queue.records.page(wanted, limit=wanted.limit, cursor=wanted.cursor)
     return Page(items=items, next_cursor=next_cursor)
+
+
+@router.post("/bulk", responses=shown(200, "What this call did.", examples.BULK_RESULT))
+def bulk(
+    request: Annotated[Bulk, Body(examples=[examples.BULK])],
+    queue: QueueDep,
+    settings: SettingsDep,
+) -> BulkResult:
+    """Retry or cancel all jobs that a filter lets through, 200 a call."""
+    page, next_cursor = queue.records.page(request.filter, limit=BULK, cursor=request.cursor)
+    able = RETRIED if request.action == "retry" else CANCELLED
+    changed = 0
+    for record in page:
+        if record.state not in able or record.cancel_requested:
+            continue
+        with suppress(StateConflict):  # it went on in between
+            if request.action == "retry":
+                queue.retry(record.id)
+            else:
+                cancel(record.id, queue, settings)
+            changed += 1
+    return BulkResult(changed=changed, skipped=len(page) - changed, next_cursor=next_cursor)
 
 
 @router.get(

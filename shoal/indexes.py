@@ -142,7 +142,7 @@ class Indexes:
         if wanted.text or len(wanted.indexes) > 1:
             return None
         (name,) = wanted.indexes
-        return int(self.redis.zcount(self.key(name), wanted.earliest, wanted.latest))  # type: ignore[arg-type]
+        return int(self.redis.zcount(self.key(name), wanted.earliest, wanted.latest))
 
     def walk(self, wanted: Filter, cursor: str = "") -> Iterator[list[tuple[Entry, bool]]]:
         """Jobs newest first, in blocks, each with whether it is in all indexes.
@@ -164,8 +164,8 @@ class Indexes:
         while True:
             found: list[Any] = self.redis.zrevrangebyscore(
                 self.key(lead),
-                highest,  # type: ignore[arg-type]
-                wanted.earliest,  # type: ignore[arg-type]
+                highest,
+                wanted.earliest,
                 start=offset,
                 num=BLOCK,
                 withscores=True,
@@ -187,7 +187,7 @@ class Indexes:
         pipe = self.redis.pipeline(transaction=False)
         ids = [entry.job_id for entry in entries]
         for name in names:
-            pipe.zmscore(self.key(name), ids)  # type: ignore[no-untyped-call]
+            pipe.zmscore(self.key(name), ids)
         scores = pipe.execute()
         return [all(score is not None for score in each) for each in zip(*scores, strict=True)]
 

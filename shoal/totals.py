@@ -44,7 +44,8 @@ class Totals:
         pipe.hincrbyfloat(self.key, name, amount)
 
     def read(self) -> dict[str, float]:
-        return {k.decode(): float(v) for k, v in self.redis.hgetall(self.key).items()}
+        found: Any = self.redis.hgetall(self.key)
+        return {name.decode(): float(value) for name, value in found.items()}
 
     def record(self, sample: Sample) -> None:
         """Add a sample, unless this minute has one: any number of processes may try."""
