@@ -14,7 +14,6 @@ from api.files import FILE, ConditionsDep, send
 from api.problems import documented
 from shoal.errors import JobNotFound, ResultNotFound, SourceNotFound, StorageUnavailable
 from shoal.jobs import State
-from shoal.queue import JobQueue
 from shoal.records import Record, TimelineEvent
 from shoal.results import part_name, parts_prefix
 from shoal.storage import storage_for
@@ -31,7 +30,8 @@ router = APIRouter(prefix="/videos/{job_id}/parts", tags=["results"])
 )
 def list_parts(job_id: str, queue: QueueDep) -> Parts:
     """The finished parts of the overlay, in order; none once the job has succeeded."""
-    return Parts(items=finished_parts(queue, queue.records.get(job_id)))
+    record = queue.records.get(job_id)
+    return Parts(items=finished_parts(record, queue.records.timeline(job_id)))
 
 
 @router.get(
@@ -44,7 +44,8 @@ def read_part(
 ) -> Response:
     """One part of the overlay, an mp4 whose times are those of the whole video."""
     record = queue.records.get(job_id)
-    part = next((p for p in finished_parts(queue, record) if p.number == number), None)
+    parts = finished_parts(record, queue.records.timeline(job_id))
+    part = next((p for p in parts if p.number == number), None)
     if part is None:
         raise ResultNotFound(
             f"the job has no part {number}", hint="GET /videos/{id}/parts lists what is finished."
@@ -59,18 +60,13 @@ def read_part(
         raise ResultNotFound(f"the part is gone: {uri}", hint=hint) from error
 
 
-def finished_parts(queue: JobQueue, record: Record) -> list[PartFile]:
-    """The parts that the job's next attempt would continue, or its running one has made."""
-    if record.state in (State.SUCCEEDED, State.CANCELLED):
-        return []
-    return parts_told(record.id, queue.records.timeline(record.id))
-
-
-def parts_told(job_id: str, events: Iterable[TimelineEvent]) -> list[PartFile]:
-    """The valid parts, by what the timeline tells of them.
+def finished_parts(record: Record, events: Iterable[TimelineEvent]) -> list[PartFile]:
+    """The parts that a job has by now, by what its timeline tells; none once they are removed.
 
     An attempt that goes back leaves the parts after that place behind: they are made anew.
     """
+    if record.state in (State.SUCCEEDED, State.CANCELLED):
+        return []
     attempt, parts = 0, dict[int, PartFile]()
     for event in events:
         if event.event == "started":
@@ -84,6 +80,6 @@ def parts_told(job_id: str, events: Iterable[TimelineEvent]) -> list[PartFile]:
                 number=number,
                 attempt=attempt,
                 frames=event.detail["frames"],
-                url=f"/videos/{job_id}/parts/{number}",
+                url=f"/videos/{record.id}/parts/{number}",
             )
     return [parts[number] for number in sorted(parts)]

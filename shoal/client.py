@@ -18,7 +18,17 @@ from shoal.errors import ApiError, ApiUnreachable, SourceNotFound, StorageNotWri
 from shoal.frames import pack
 from shoal.jobs import State
 from shoal.records import AttemptRecord, Record, TimelineEvent
-from shoal.wire import Attempts, Page, QueueStatus, ResultFile, ResultFiles, Timeline, Upload
+from shoal.wire import (
+    Attempts,
+    Page,
+    PartFile,
+    Parts,
+    QueueStatus,
+    ResultFile,
+    ResultFiles,
+    Timeline,
+    Upload,
+)
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 CHUNK = 1 << 20
@@ -99,6 +109,10 @@ class Client:
 
     def attempts(self, job_id: str) -> Sequence[AttemptRecord]:
         return self._json(Attempts, "GET", _job(job_id) + "/attempts").items
+
+    def parts(self, job_id: str) -> Sequence[PartFile]:
+        """The finished parts of the overlay of a video that is at work."""
+        return self._json(Parts, "GET", _job(job_id) + "/parts").items
 
     def queue(self) -> QueueStatus:
         return self._json(QueueStatus, "GET", "/queue")

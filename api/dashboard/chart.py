@@ -42,7 +42,8 @@ class Chart:
     peak: int = 1
     most_ended: int = 0
     bars: list[Bar] = field(default_factory=list)
-    marks: list[tuple[float, float]] = field(default_factory=list)  # x, time
+    marks: list[tuple[float, str]] = field(default_factory=list)  # per cent of the width, label
+    bar_s: float = 0.0  # what one bar covers
     width: int = WIDTH
     height: int = HEIGHT
     bars_height: int = BARS_HEIGHT
@@ -70,12 +71,13 @@ def draw(samples: Sequence[Sample], hours: int, until: float) -> Chart:
         scale = BARS_HEIGHT / max(1, chart.most_ended)
         bar.good_height = round(scale * bar.succeeded, 1)
         bar.bad_height = round(scale * bar.failed, 1)
-    step = {1: 600, 6: 3600, 24: 4 * 3600}[hours]
-    first = int(start // step + 1) * step
-    chart.marks = [
-        (round(WIDTH * (at - start) / (until - start), 1), float(at))
-        for at in range(first, int(until), step)
-    ]
+    chart.bar_s = hours * 3600 / BARS
+    steps = 6 if hours < 24 else 8
+    step_h = hours / steps
+    for step in range(1, steps):
+        back = step * step_h
+        label = f"{back:.0f} h ago" if step_h >= 1 else f"{60 * back:.0f} min ago"
+        chart.marks.append((round(100 * (1 - step / steps), 2), label))
     return chart
 
 

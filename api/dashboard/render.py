@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from string import Formatter
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -13,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from shoal import __version__
 from shoal.colours import colour_of
 from shoal.jobs import JobSpec
-from shoal.records import now
+from shoal.records import TimelineEvent, now
 
 FOLDER = Path(__file__).parent
 STATIC = FOLDER / "static"
@@ -42,6 +43,8 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return "–"
     whole = round(seconds)
+    if seconds < 0.05:
+        return "0 s"
     if whole < 10 and seconds and whole != seconds:
         return f"{seconds:.1f} s"
     for size, unit, small_size, small_unit in (
@@ -113,6 +116,33 @@ def words(code: str) -> str:
     return code.replace("_", " ").capitalize()
 
 
+def told(event: TimelineEvent) -> str:
+    """An event of a timeline as a sentence."""
+    known = _EVENTS.get(event.event)
+    if known is None or not known.keys <= event.detail.keys():
+        detail = ", ".join(f"{name} {value}" for name, value in event.detail.items())
+        return words(event.event) + (f": {detail}" if detail else "")
+    return known.text.format(**event.detail)
+
+
+class _Told:
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.keys = {name for _, name, _, _ in Formatter().parse(text) if name}
+
+
+_EVENTS = {
+    "started": _Told("Attempt {attempt} on {worker}"),
+    "part": _Told("Part {number} saved, {frames} frames so far"),
+    "resumed": _Told("Continued after part {part}"),
+    "failure": _Told("{message}"),
+    "failed": _Told("Failed: {code}"),
+    "preempted": _Told("{worker} had to go: back to the queue"),
+    "lost": _Told("{worker} is gone: back to the queue"),
+    "cancel_requested": _Told("Asked to stop"),
+}
+
+
 def colour(position: int) -> str:
     return "#{:02x}{:02x}{:02x}".format(*colour_of(position))
 
@@ -130,6 +160,7 @@ _templates = Environment(
     lstrip_blocks=True,
 )
 _templates.filters.update(
+    told=told,
     ago=ago, clock=clock, colour=colour, duration=duration, iso=iso, number=number, size=size,
     title=title, utc=utc, words=words, quoted=lambda name: quote(name, safe=""),
 )  # fmt: skip

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 from api.dashboard.chart import draw
 from api.parts import finished_parts
@@ -12,7 +14,7 @@ from shoal.errors import ShoalError
 from shoal.indexes import Filter
 from shoal.jobs import State
 from shoal.queue import JobQueue
-from shoal.records import Record, now
+from shoal.records import Record, TimelineEvent, now
 from shoal.results import Tracks, overlay_name, result_uri, tracks_name
 from shoal.settings import Settings
 from shoal.storage import storage_for
@@ -24,6 +26,7 @@ log = logging.getLogger(__name__)
 PAGE = 50
 LATEST_FAILURES = 5
 MAX_TRACKS_BYTES = 4_000_000  # a page that shows more helps nobody
+MAX_EVENTS = 100
 MAX_LANES = 60  # objects shown of each prompt
 OVERVIEW_REGIONS = ("tiles", "chart", "workers", "failures")
 VIDEO_REGIONS = ("head", "progress", "outcome", "objects", "files", "attempts", "events")
@@ -82,22 +85,24 @@ def video(queue: JobQueue, settings: Settings, job_id: str) -> dict[str, Any]:
         JobNotFound
     """
     record = queue.records.get(job_id)
+    events = queue.records.timeline(job_id)
     return {
         "record": record,
-        "parts": [part.model_dump() for part in finished_parts(queue, record)],
-        "player": _player(queue, record),
+        "player": _player(record, events),
         "eta_s": _eta(record),
         "attempts": queue.records.attempts(job_id)[::-1],
-        "events": queue.records.timeline(job_id)[::-1],
+        "events": [e for e in reversed(events) if e.event != "progress"][:MAX_EVENTS],
+        "is_upload": record.spec.uri.startswith(settings.uploads_dir.as_uri() + "/"),
         "tracks": _tracks(record, settings),
     }
 
 
-def _player(queue: JobQueue, record: Record) -> dict[str, Any]:
+def _player(record: Record, events: Sequence[TimelineEvent]) -> dict[str, Any]:
     """What the player needs: the whole overlay, or the parts there are."""
     name = overlay_name(record.spec)
-    whole = f"/videos/{record.id}/results/{name}" if name in record.results else ""
-    parts = [] if whole else [part.url for part in finished_parts(queue, record)]
+    is_whole = record.state == State.SUCCEEDED and name in record.results
+    whole = f"/videos/{record.id}/results/{quote(name, safe='')}" if is_whole else ""
+    parts = [{"url": part.url, "frames": part.frames} for part in finished_parts(record, events)]
     return {"whole": whole, "parts": parts, "state": record.state}
 
 

@@ -1,16 +1,18 @@
 // The overlay: the whole of it, or while the video is at work its finished parts one after the
-// other. A part's times are those of the whole video.
+// other.
 
 const stage = document.getElementById("stage");
 const video = stage.querySelector("video");
 const none = document.getElementById("no-video");
 const note = document.getElementById("playing");
 let player = { whole: "", parts: [], state: "" };
+let shown = []; // the parts as they were last known
 let part = -1; // index of the one that is shown; -1: the whole, or none yet
 let isWhole = false;
 
 function update(next) {
   player = next;
+  if (player.parts.length) shown = player.parts;
   if (player.whole) {
     if (!isWhole) showWhole();
   } else if (player.parts.length && part < 0 && !isWhole) {
@@ -23,26 +25,24 @@ function update(next) {
 }
 
 function showWhole() {
+  // Go on where the part was, as near as the number of frames tells.
+  const before = part > 0 ? shown[part - 1].frames : 0;
+  const start = part > 0 ? before / shown[shown.length - 1].frames : 0;
   const at = part >= 0 ? video.currentTime : 0;
   const plays = part >= 0 && !video.paused;
   isWhole = true;
   part = -1;
   show(player.whole);
   video.addEventListener("loadedmetadata", () => {
-    if (at) video.currentTime = Math.min(at, video.duration);
+    if (start || at) video.currentTime = Math.min(start * video.duration + at, video.duration);
     if (plays) video.play().catch(() => {});
   }, { once: true });
 }
 
 function showPart(index, plays) {
   part = index;
-  show(player.parts[index]);
-  video.addEventListener("loadeddata", () => {
-    // A part begins where the one before it has ended.
-    const start = video.buffered.length ? video.buffered.start(0) : 0;
-    if (start > video.currentTime) video.currentTime = start;
-    if (plays) video.play().catch(() => {});
-  }, { once: true });
+  show(player.parts[index].url);
+  if (plays) video.play().catch(() => {}); // a browser that wants a click first will get one
 }
 
 function show(url) {
@@ -51,8 +51,9 @@ function show(url) {
 }
 
 function describe() {
-  const shown = player.whole || part >= 0;
-  none.hidden = Boolean(shown);
+  const plays = Boolean(player.whole) || part >= 0;
+  none.hidden = plays;
+  stage.hidden = !plays && player.state === "failed"; // its cause is what matters then
   none.textContent = {
     queued: "It waits for a worker. The first part plays here as soon as it is finished.",
     running: "The first part plays here as soon as it is finished.",
