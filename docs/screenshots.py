@@ -32,7 +32,7 @@ from shoal.queue import JobQueue, connect, open_queue  # noqa: E402
 from shoal.records import Progress, now  # noqa: E402
 from shoal.settings import Settings  # noqa: E402
 from shoal.totals import Sample  # noqa: E402
-from shoal.workers import WorkerInfo, announce  # noqa: E402
+from shoal.workers import WorkerInfo, announce, list_workers  # noqa: E402
 from tests.browser.chromium import launched  # noqa: E402
 from tests.processes import eventually, started  # noqa: E402
 
@@ -54,6 +54,7 @@ def stack(folder: Path) -> Iterator[tuple[Settings, JobQueue, Client, object]]:
         data_dir=folder / "data",
         work_dir=folder / "work",
         api_port=free_port(),
+        lease_s=3600,  # the made-up workers beat once
     )
     try:
         queue = open_queue(settings, connect(settings, attempts_s=20))
@@ -84,7 +85,7 @@ def make_up(queue: JobQueue) -> None:
             results="s3://results",
         )
         queue.submit(spec)
-    for number in range(46):
+    for number in range(54):
         lease = take(queue, f"gpu-{number % 3}")
         if number % 9 == 4:
             lease.fail(Failure.of(chance.choice(FAILURES)).model_copy(
@@ -124,6 +125,12 @@ def make_up(queue: JobQueue) -> None:
     _history(queue, chance)
 
 
+def beat(queue: JobQueue) -> None:
+    """The made-up workers are alive."""
+    for worker in list_workers(queue.redis, queue.name):
+        announce(queue.redis, queue.name, worker.model_copy(update={"beat_at": now()}), ttl_s=3600)
+
+
 def _history(queue: JobQueue, chance: random.Random) -> None:
     start = (now() // 60 - 6 * 60 - 2) * 60
     queue.redis.delete(queue.records.totals.history_key)
@@ -145,6 +152,9 @@ def _history(queue: JobQueue, chance: random.Random) -> None:
                 frames=succeeded * 2500,
             )
         )
+    sums = {"jobs:succeeded": succeeded, "jobs:failed": failed, "frames": succeeded * 2500}
+    queue.redis.delete(queue.records.totals.key)
+    queue.redis.hset(queue.records.totals.key, mapping=sums)
 
 
 def take(queue: JobQueue, worker: str) -> Lease:
@@ -155,7 +165,7 @@ def take(queue: JobQueue, worker: str) -> Lease:
     return lease
 
 
-def shoot(browser: Browser, url: str, folder: Path, pages: dict[str, str]) -> None:
+def shoot(browser: Browser, url: str, folder: Path, pages: dict[str, str], queue: JobQueue) -> None:
     """Each page in light and dark, on a laptop and a phone."""
     for scheme in ("light", "dark"):
         for device, size in (("laptop", LAPTOP), ("phone", PHONE)):
@@ -164,6 +174,7 @@ def shoot(browser: Browser, url: str, folder: Path, pages: dict[str, str]) -> No
             )
             page = context.new_page()
             for name, path in pages.items():
+                beat(queue)
                 page.goto(url + path)
                 page.wait_for_timeout(1500)  # the first live update
                 if name == "new":
@@ -200,7 +211,7 @@ def main() -> None:
         job_id = submit_clip(client, args.clip)
         eventually(lambda: len(client.parts(job_id)) >= 2, "two parts", 120)
         url = client.url
-        shoot(browser, url, args.out, {"running": f"/ui/videos/{job_id}"})
+        shoot(browser, url, args.out, {"running": f"/ui/videos/{job_id}"}, queue)
         client.wait(job_id)
         broken = Path(folder) / "cut-off.mp4"
         broken.write_bytes(args.clip.read_bytes()[: args.clip.stat().st_size // 3])
@@ -217,7 +228,7 @@ def main() -> None:
             "failed": f"/ui/videos/{bad}",
             "new": "/ui/new",
         }
-        shoot(browser, url, args.out, pages)
+        shoot(browser, url, args.out, pages, queue)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 from urllib.parse import quote
 
@@ -53,12 +54,9 @@ def overview(queue: JobQueue, hours: int) -> dict[str, Any]:
 
 
 def _last_hour(samples: list[Sample]) -> dict[str, int]:
-    """What ended since the oldest of these samples."""
-    if not samples:
-        return {"succeeded": 0, "failed": 0, "frames": 0}
-    first, last = samples[0], samples[-1]
+    """What ended between these samples; a sum that fell began anew, with an empty Redis."""
     return {
-        name: max(0, getattr(last, name) - getattr(first, name))
+        name: sum(max(0, getattr(b, name) - getattr(a, name)) for a, b in pairwise(samples))
         for name in ("succeeded", "failed", "frames")
     }
 

@@ -7,28 +7,25 @@ from pathlib import Path
 import numpy as np
 
 from shoal.results import Track
-from tests import media
+from tests.unit.test_sinks_masks import VIDEO, frame
 from worker.predictors.base import FrameResult, Mask, ObjectResult
 from worker.sinks.masks import MasksSink
 from worker.tracks import read_tracks
-from worker.video.source import open_source
 
 
 def table(folder: Path, seen: dict[int, set[int]]) -> Path:
-    """A mask table of a clip of 40 frames, 10 a second: object id -> the frames that it is on."""
-    clip, path = folder / "clip.mp4", folder / "masks.parquet"
-    media.write_video(clip, frames=40, fps=10)
-    with open_source(clip, sample_fps=0) as source:
-        sink = MasksSink(path, source.info)
-        for frame in source:
-            objects = [
-                ObjectResult(i, f"prompt {i}", 0.5, (0, 0, 2, 2), Mask(0, 0, np.ones((2, 2), "u1")))
-                for i, frames in seen.items()
-                if frame.index in frames
-            ]
-            sink.write(frame, FrameResult(frame.index, objects))
-        sink.close()
-    return path
+    """A mask table of 40 frames, 10 a second: object id -> the frames that it is on."""
+    sink = MasksSink(folder / "masks.parquet", VIDEO)
+    mask = Mask(0, 0, np.ones((2, 2), np.uint8))
+    for index in range(40):
+        objects = [
+            ObjectResult(object_id, f"prompt {object_id}", 0.5, (0, 0, 2, 2), mask)
+            for object_id, frames in seen.items()
+            if index in frames
+        ]
+        sink.write(frame(index), FrameResult(index, objects))
+    sink.close()
+    return folder / "masks.parquet"
 
 
 def test_an_object_that_leaves_and_returns_has_two_spans(tmp_path: Path) -> None:
