@@ -2,6 +2,7 @@
 # make dev    the environment for development
 # make test   all tests (runs 'make dev' first)
 # make check  ruff and mypy
+# make shots  the pictures of the dashboard in docs/img (needs Chromium)
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -20,7 +21,7 @@ TORCHVISION := torchvision==0.28.0
 
 export SHOAL_SAMPLE_CLIP ?= $(CURDIR)/$(CLIP)
 
-.PHONY: demo dev test check bench clean
+.PHONY: demo dev test check bench shots clean
 
 demo: $(VENV)/.up $(CLIP)
 	@$(BIN)/shoal demo "$(VIDEO)" --prompts "$(PROMPTS)" --dir "$(DEMO)" $(if $(KEEP),--keep)
@@ -37,6 +38,10 @@ check: $(VENV)/.dev
 
 bench: dev
 	$(BIN)/python benchmarks/pipeline.py --json
+	$(BIN)/python benchmarks/dashboard.py --json
+
+shots: dev
+	$(BIN)/python docs/screenshots.py
 
 clean:
 	rm -rf $(VENV) $(DEMO) build *.egg-info

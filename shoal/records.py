@@ -1,6 +1,6 @@
 """The record of a job (a Redis hash that API and worker write field by field) and its timeline.
 
-Keys, below the queue's name: ``job:<id>`` the record, ``timeline:<id>`` a capped stream,
+Keys, below the queue's name: ``job:<id>`` the record, ``timeline:<id>`` a capped list,
 ``attempts:<id>`` a capped list of how each attempt went. ``shoal.indexes`` has the lists of jobs.
 """
 
@@ -185,14 +185,11 @@ class Records:
         return {i for i, spec in specs if spec and folded in _searchable(i, json.loads(spec))}
 
     def timeline(self, job_id: str) -> list[TimelineEvent]:
-        entries: Any = self.redis.xrange(self.timeline_key(job_id))
+        """What happened to a job, oldest first."""
+        entries = self.redis.lrange(self.timeline_key(job_id), 0, -1)
         return [
-            TimelineEvent(
-                at=int(text(entry_id).partition("-")[0]) / 1000,
-                event=text(fields[b"event"]),
-                detail=json.loads(fields[b"detail"]),
-            )
-            for entry_id, fields in entries
+            TimelineEvent(at=at, event=event, detail=detail)
+            for at, event, detail in map(json.loads, entries)
         ]
 
     def attempts(self, job_id: str) -> list[AttemptRecord]:
@@ -260,8 +257,17 @@ class Records:
 
     def tell(self, pipe: Pipeline, job_id: str, event: str, **detail: Any) -> None:
         """Append to the timeline."""
-        fields: dict[Any, Any] = {"event": event, "detail": json.dumps(detail)}
-        pipe.xadd(self.timeline_key(job_id), fields, maxlen=TIMELINE_LENGTH, approximate=False)
+        key = self.timeline_key(job_id)
+        pipe.rpush(key, _compact([round(now(), 3), event, detail]))
+        pipe.ltrim(key, -TIMELINE_LENGTH, -1)
+
+    def shorten(self, pipe: Pipeline, job_id: str, events: Sequence[TimelineEvent]) -> None:
+        """Leave in the timeline what is worth to be kept of its ``events`` for a month."""
+        key = self.timeline_key(job_id)
+        kept = [each for each in events if each.event != "progress"]
+        pipe.delete(key)
+        if kept:
+            pipe.rpush(key, *(_compact([each.at, each.event, each.detail]) for each in kept))
 
 
 def encode_field(value: Any) -> str | float | int:
@@ -271,7 +277,11 @@ def encode_field(value: Any) -> str | float | int:
         return int(value)
     if isinstance(value, (str, int, float)):
         return value
-    return json.dumps(value)
+    return _compact(value)
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _searchable(job_id: str, spec: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -24,8 +25,8 @@ def playwright() -> Iterator[Playwright]:
 
 @pytest.fixture(scope="session")
 def browser(playwright: Playwright) -> Iterator[Browser]:
-    if chromium.path() is None:
-        pytest.skip("no Chromium: 'apt install chromium'")
+    if chromium.path() is None and not Path(playwright.chromium.executable_path).exists():
+        pytest.skip("no Chromium: 'apt install chromium', or 'playwright install chromium'")
     with chromium.launched(playwright) as browser:
         yield browser
 
