@@ -12,7 +12,19 @@ from redis.retry import Retry
 from starlette.concurrency import run_in_threadpool
 from starlette.staticfiles import StaticFiles
 
-from api import docs, engines, health, metrics, parts, problems, queue, results, uploads, videos
+from api import (
+    docs,
+    engines,
+    health,
+    login,
+    metrics,
+    parts,
+    problems,
+    queue,
+    results,
+    uploads,
+    videos,
+)
 from api.auth import Gate
 from api.dashboard import live, pages
 from api.dashboard.render import STATIC
@@ -83,6 +95,7 @@ def create_app(settings: Settings) -> FastAPI:
     ):
         app.include_router(router, dependencies=[TOKEN], responses=anywhere)
     app.include_router(health.probes)
+    app.include_router(login.router)
     app.include_router(live.router)
     app.include_router(pages.router)
     docs.install(app)

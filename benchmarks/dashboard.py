@@ -21,6 +21,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+from redis.client import Pipeline
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -32,7 +33,7 @@ from shoal.indexes import Filter  # noqa: E402
 from shoal.jobs import JobSpec, Options, State  # noqa: E402
 from shoal.lease import Lease  # noqa: E402
 from shoal.queue import JobQueue, connect, open_queue  # noqa: E402
-from shoal.records import Progress, Record, now  # noqa: E402
+from shoal.records import Progress, Record, now, text  # noqa: E402
 from shoal.settings import Settings  # noqa: E402
 from shoal.upkeep import Upkeep  # noqa: E402
 
@@ -75,9 +76,8 @@ def results(job: JobSpec) -> dict[str, int]:
 def finish_one(queue: JobQueue, number: int) -> None:
     """A video as a worker does it, of ``PARTS`` parts."""
     queue.submit(spec(number))
-    job_id = queue.redis.lmove(queue.rq.key, queue.rq.intermediate_queue_key)
-    assert job_id is not None
-    lease = Lease.take(queue, job_id.decode(), f"gpu-{number % 25}-4711-a1b2")
+    moved = queue.redis.lmove(queue.rq.key, queue.rq.intermediate_queue_key)
+    lease = Lease.take(queue, text(moved), f"gpu-{number % 25}-4711-a1b2")
     assert lease is not None
     for part in range(1, PARTS + 1):
         frames = part * 9000 // PARTS
@@ -97,7 +97,7 @@ def fill(queue: JobQueue, first: int, last: int) -> None:
         pipe.execute()
 
 
-def _write(queue, pipe, number, at, chance) -> None:  # type: ignore[no-untyped-def]
+def _write(queue: JobQueue, pipe: Pipeline, number: int, at: float, chance: random.Random) -> None:
     job = spec(number)
     state = chance.choices(
         (State.SUCCEEDED, State.FAILED, State.CANCELLED, State.QUEUED), (90, 6, 2, 2)
@@ -241,10 +241,11 @@ def _soak(http: httpx.Client, queue: JobQueue, records: int, api: psutil.Process
     paths = list(pages(queue, records).values())
     for path in paths * 10:
         http.get(path)
-    before = api.memory_info().rss
+    before: int = api.memory_info().rss
     for number in range(SOAK):
         http.get(paths[number % len(paths)])
-    return round((api.memory_info().rss - before) / 1e6, 1)
+    grown: int = api.memory_info().rss - before
+    return round(grown / 1e6, 1)
 
 
 if __name__ == "__main__":

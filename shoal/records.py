@@ -61,8 +61,13 @@ class Record(BaseModel):
     summary: dict[str, Any] = {}  # what the metadata says of the outcome, in short
 
     def fields(self) -> dict[Any, Any]:
-        """As Redis hash fields: text and numbers as they are, the rest as JSON."""
-        dump = self.model_dump(mode="json", exclude_none=True)
+        """As Redis hash fields: text and numbers as they are, the rest as JSON; no defaults."""
+        said = {
+            name
+            for name, each in Record.model_fields.items()
+            if each.default != getattr(self, name)
+        }
+        dump = self.model_dump(mode="json", include=said)
         return {key: encode_field(value) for key, value in dump.items()}
 
     @classmethod

@@ -32,11 +32,11 @@ class PageRoute(APIRoute):
             try:
                 return await handle(request)
             except ShoalError as error:
-                return page("error.html", error.http_status, error=error)
+                return page(request, "error.html", error.http_status, error=error)
             except RequestValidationError as invalid:
                 fault = invalid.errors()[0]
                 message = f"{'.'.join(str(part) for part in fault['loc'][1:])}: {fault['msg']}"
-                return page("error.html", 422, error=RequestError(message))
+                return page(request, "error.html", 422, error=RequestError(message))
 
         return handler
 
@@ -45,25 +45,30 @@ router = APIRouter(prefix="/ui", include_in_schema=False, route_class=PageRoute)
 
 
 @router.get("")
-def overview(queue: QueueDep, hours: Annotated[int, Query(ge=1, le=24)] = 6) -> HTMLResponse:
+def overview(
+    request: Request, queue: QueueDep, hours: Annotated[int, Query(ge=1, le=24)] = 6
+) -> HTMLResponse:
     hours = min(HOURS, key=lambda known: abs(known - hours))
-    return page("overview.html", **views.overview(queue, hours), choices=HOURS)
+    return page(request, "overview.html", **views.overview(queue, hours), choices=HOURS)
 
 
 @router.get("/videos")
-def videos(queue: QueueDep, wanted: Annotated[ListQuery, Query()]) -> HTMLResponse:
+def videos(
+    request: Request, queue: QueueDep, wanted: Annotated[ListQuery, Query()]
+) -> HTMLResponse:
     only = Filter(**wanted.model_dump(include=set(Filter.model_fields)))
-    return page("videos.html", **views.videos(queue, only, wanted.cursor))
+    return page(request, "videos.html", **views.videos(queue, only, wanted.cursor))
 
 
 @router.get("/videos/{job_id}")
-def video(job_id: str, queue: QueueDep, settings: SettingsDep) -> HTMLResponse:
-    return page("video.html", **views.video(queue, settings, job_id))
+def video(request: Request, job_id: str, queue: QueueDep, settings: SettingsDep) -> HTMLResponse:
+    return page(request, "video.html", **views.video(queue, settings, job_id))
 
 
 @router.get("/new")
-def new(queue: QueueDep, settings: SettingsDep) -> HTMLResponse:
+def new(request: Request, queue: QueueDep, settings: SettingsDep) -> HTMLResponse:
     return page(
+        request,
         "new.html",
         engines=list_engines(queue).items,
         fields=fields(),
@@ -72,7 +77,7 @@ def new(queue: QueueDep, settings: SettingsDep) -> HTMLResponse:
 
 
 @router.get("/{path:path}")
-def nowhere(path: str) -> Response:
+def nowhere(request: Request, path: str) -> Response:
     if path.endswith("/"):
         return RedirectResponse(f"/ui/{path.rstrip('/')}".rstrip("/"))
-    return page("error.html", 404, error=RequestError(f"there is no page {path!r}"))
+    return page(request, "error.html", 404, error=RequestError(f"there is no page {path!r}"))

@@ -8,6 +8,7 @@ from string import Formatter
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -30,8 +31,9 @@ HEADERS = {
 }
 
 
-def page(template: str, status: int = 200, **context: Any) -> HTMLResponse:
-    return HTMLResponse(fragment(template, **context), status, HEADERS)
+def page(request: Request, template: str, status: int = 200, **context: Any) -> HTMLResponse:
+    guarded = bool(request.app.state.settings.api_tokens)
+    return HTMLResponse(fragment(template, guarded=guarded, **context), status, HEADERS)
 
 
 def fragment(template: str, **context: Any) -> str:

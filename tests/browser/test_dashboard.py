@@ -343,3 +343,40 @@ def test_every_page_forbids_what_it_does_not_need(client: Client) -> None:
             assert "default-src 'none'" in policy
             assert "unsafe" not in policy
             assert "http" not in policy
+
+
+# --- tokens --------------------------------------------------------------------------------------
+
+
+def test_a_token_opens_the_dashboard_once(
+    page: Page, processes: Processes, settings: Settings, watch: Watch, submit_clip: SubmitClip
+) -> None:
+    processes.running[0].kill()
+    processes.running[0].wait()
+    processes.start("api", SHOAL_API_TOKENS="a-token")
+    url = f"http://127.0.0.1:{settings.api_port}"
+    eventually(lambda: is_up(url), "the API with a token")
+    job_id = submit_clip()
+    page.goto(f"/ui/videos/{job_id}")
+    page.fill("[name=token]", "wrong")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.locator("main")).to_contain_text("not known here")
+    page.fill("[name=token]", "a-token")
+    page.get_by_role("button", name="Log in").click()
+    expect(page).to_have_url(re.compile(f"/ui/videos/{job_id}$"))
+    expect(page.locator("#connection")).to_have_text("live")
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Yes").click()
+    expect(page.locator("#head .badge")).to_have_text("cancelled")
+    page.get_by_role("button", name="Log out").click()
+    expect(page.locator("h1")).to_have_text("Log in")
+    page.goto("/ui")
+    expect(page.locator("h1")).to_have_text("Log in")
+    watch.faults.clear()  # Chromium's note of the refusal
+
+
+def is_up(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz").is_success
+    except httpx.TransportError:
+        return False
