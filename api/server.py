@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 
 import uvicorn
+from fastapi import FastAPI
 
 from api.app import create_app
 from api.auth import is_loopback
@@ -42,15 +43,29 @@ def serve(settings: Settings) -> None:
             make_server(settings).run(sockets=[listener])
 
 
+class Server(uvicorn.Server):
+    """Ends the streams of live pages when it stops; they would last until it cuts them off."""
+
+    def __init__(self, app: FastAPI, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.state.closing.set()
+        await super().shutdown(sockets)
+
+
 def make_server(settings: Settings) -> uvicorn.Server:
     """The HTTP server, not yet started."""
-    return uvicorn.Server(
+    app = create_app(settings)
+    return Server(
+        app,
         uvicorn.Config(
-            create_app(settings),
+            app,
             timeout_graceful_shutdown=STOP_WAIT_S,
             log_config=None,  # the process's own logging
             access_log=False,
-        )
+        ),
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -39,14 +40,14 @@ def live_overview(
     request: Request, hours: Annotated[int, Query(ge=1, le=24)] = 6
 ) -> StreamingResponse:
     queue: JobQueue = request.app.state.queue
-    return _stream(lambda: overview_regions(queue, hours), EVERY_S)
+    return _stream(request, lambda: overview_regions(queue, hours), EVERY_S)
 
 
 @router.get("/videos")
 def live_videos(request: Request, wanted: Annotated[ListQuery, Query()]) -> StreamingResponse:
     queue: JobQueue = request.app.state.queue
     only = Filter(**wanted.model_dump(include=set(Filter.model_fields)))
-    return _stream(lambda: videos_regions(queue, only, wanted.cursor), LIST_EVERY_S)
+    return _stream(request, lambda: videos_regions(queue, only, wanted.cursor), LIST_EVERY_S)
 
 
 @router.get("/videos/{job_id}")
@@ -58,7 +59,7 @@ def live_video(request: Request, job_id: str, settings: SettingsDep) -> Streamin
         regions = {name: fragment(f"video/{name}.html", **context) for name in views.VIDEO_REGIONS}
         return regions | {"player": json.dumps(context["player"])}
 
-    return _stream(build, EVERY_S)
+    return _stream(request, build, EVERY_S)
 
 
 def overview_regions(queue: JobQueue, hours: int) -> Regions:
@@ -70,18 +71,22 @@ def videos_regions(queue: JobQueue, wanted: Filter, cursor: str) -> Regions:
     return {"rows": fragment("videos/rows.html", **views.videos(queue, wanted, cursor))}
 
 
-def _stream(build: Callable[[], Regions], every_s: float) -> StreamingResponse:
+def _stream(request: Request, build: Callable[[], Regions], every_s: float) -> StreamingResponse:
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(
-        _events(build, every_s), headers=headers, media_type="text/event-stream"
+        _events(build, every_s, request.app.state.closing),
+        headers=headers,
+        media_type="text/event-stream",
     )
 
 
-async def _events(build: Callable[[], Regions], every_s: float) -> AsyncIterator[str]:
+async def _events(
+    build: Callable[[], Regions], every_s: float, closing: asyncio.Event
+) -> AsyncIterator[str]:
     yield f"retry: {RECONNECT_MS}\n\n"
     sent: Regions = {}
     quiet_s = 0.0
-    while True:
+    while not closing.is_set():
         try:
             regions = await run_in_threadpool(_built, build)
         except RedisUnavailable as error:
@@ -99,7 +104,8 @@ async def _events(build: Callable[[], Regions], every_s: float) -> AsyncIterator
         if quiet_s >= QUIET_S:
             yield ": still here\n\n"
             quiet_s = 0.0
-        await asyncio.sleep(every_s)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(closing.wait(), every_s)
         quiet_s += every_s
 
 

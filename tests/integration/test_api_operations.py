@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from shoal.storage import storage_for
 from shoal.workers import WorkerInfo, announce
 from tests.conftest import SubmitClip
 from tests.integration.test_api_videos import code_of, submit
-from tests.serving import take, write_video
+from tests.serving import served, take, write_video
 
 
 @pytest.fixture
@@ -217,6 +217,16 @@ def test_the_overview_and_a_list_are_live(http: httpx.Client, jobs: list[str]) -
     with listening(http, "/live/videos?text=m2") as events:
         assert "m2.mp4" in next(events)["rows"]
     assert code_of(http.get("/live/videos?state=lost"))[0] == 422
+
+
+def test_streams_end_when_the_api_stops(settings: Settings, queue: JobQueue) -> None:
+    with ExitStack() as streams:
+        with served(settings) as url:
+            http = streams.enter_context(httpx.Client(base_url=url))
+            events = streams.enter_context(listening(http, "/live/overview"))
+            next(events)
+        for _ in events:  # to its end: one that was cut off would raise
+            pass
 
 
 def test_a_video_that_is_forgotten_ends_its_stream(http: httpx.Client, jobs: list[str]) -> None:
