@@ -100,7 +100,7 @@ def _player(record: Record, events: Sequence[TimelineEvent]) -> dict[str, Any]:
     name = overlay_name(record.spec)
     is_whole = record.state == State.SUCCEEDED and name in record.results
     whole = f"/videos/{record.id}/results/{quote(name, safe='')}" if is_whole else ""
-    parts = [{"url": part.url, "frames": part.frames} for part in finished_parts(record, events)]
+    parts = [part.url for part in finished_parts(record, events)]
     return {"whole": whole, "parts": parts, "state": record.state}
 
 

@@ -1,18 +1,16 @@
 // The overlay: the whole of it, or while the video is at work its finished parts one after the
-// other.
+// other. A part's times are those of the whole video.
 
 const stage = document.getElementById("stage");
 const video = stage.querySelector("video");
 const none = document.getElementById("no-video");
 const note = document.getElementById("playing");
 let player = { whole: "", parts: [], state: "" };
-let shown = []; // the parts as they were last known
 let part = -1; // index of the one that is shown; -1: the whole, or none yet
 let isWhole = false;
 
 function update(next) {
   player = next;
-  if (player.parts.length) shown = player.parts;
   if (player.whole) {
     if (!isWhole) showWhole();
   } else if (player.parts.length && part < 0 && !isWhole) {
@@ -25,23 +23,20 @@ function update(next) {
 }
 
 function showWhole() {
-  // Go on where the part was, as near as the number of frames tells.
-  const before = part > 0 ? shown[part - 1].frames : 0;
-  const start = part > 0 ? before / shown[shown.length - 1].frames : 0;
   const at = part >= 0 ? video.currentTime : 0;
   const plays = part >= 0 && !video.paused;
   isWhole = true;
   part = -1;
   show(player.whole);
   video.addEventListener("loadedmetadata", () => {
-    if (start || at) video.currentTime = Math.min(start * video.duration + at, video.duration);
+    if (at) video.currentTime = Math.min(at, video.duration);
     if (plays) video.play().catch(() => {});
   }, { once: true });
 }
 
 function showPart(index, plays) {
   part = index;
-  show(player.parts[index].url);
+  show(player.parts[index]);
   if (plays) video.play().catch(() => {}); // a browser that wants a click first will get one
 }
 
