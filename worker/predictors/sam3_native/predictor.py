@@ -1,0 +1,133 @@
+"""Meta's predictor as an engine: loaded once, several of its sessions for each video."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+
+from shoal.errors import CheckpointUnusable, ModelLoadFailed
+from worker.predictors.base import Query
+from worker.predictors.sam3_native import files
+from worker.predictors.sam3_native.client import Native
+from worker.predictors.sam3_native.session import Sam3NativeSession
+from worker.video.frame import VideoInfo
+
+HINT = "Use the engine sam3, which needs no CUDA device, or a machine that has one."
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The package with its weights on the GPUs.
+
+    Attributes:
+        device: what it runs on, in words.
+        versions: libraries and weights that shape the output.
+    """
+
+    native: Native
+    device: str
+    versions: dict[str, str]
+
+
+def load(weights: str, revision: str, vocabulary: str, gpus: Sequence[int]) -> Loaded:
+    """Load the package.
+
+    Its tracker enters autocast for the thread that loads it, for good
+    (sam3_tracking_predictor.py:50): that thread has to use it, too.
+
+    Args:
+        weights, revision: see ``files.checkpoint``.
+        vocabulary: see ``files.vocabulary``.
+        gpus: indices of CUDA devices that share the work; empty for the first one.
+
+    Raises:
+        ModelLoadFailed: a device, the package or a file is missing, or they do not match.
+    """
+    gpus = _usable(gpus or (0,))
+    if find_spec("sam3") is None:
+        raise ModelLoadFailed(
+            "the package sam3 is not installed", hint="Install it: pip install 'shoal[sam3]'."
+        )
+    checkpoint, identity = files.checkpoint(weights, revision)
+    bpe_path = files.vocabulary(vocabulary, checkpoint.parent)
+    os.environ.setdefault("TQDM_DISABLE", "1")  # a progress bar for every pass is no log
+    package: Any = importlib.import_module("sam3.model_builder")
+    try:
+        native = package.build_sam3_video_predictor(
+            checkpoint_path=str(checkpoint), bpe_path=str(bpe_path), gpus_to_use=list(gpus)
+        )
+    except Exception as error:  # torch's, pickle's and the package's share no base
+        first_line = str(error).strip().partition("\n")[0]
+        raise ModelLoadFailed(
+            f"the package sam3 cannot load {checkpoint}: {first_line}", hint=files.WEIGHTS_HINT
+        ) from error
+    return Loaded(
+        native,
+        device=f"cuda:{','.join(map(str, gpus))} {torch.cuda.get_device_name(gpus[0])}",
+        versions={"sam3": version("sam3"), "torch": torch.__version__, "weights": identity},
+    )
+
+
+def _usable(gpus: Sequence[int]) -> Sequence[int]:
+    """
+    Raises:
+        ModelLoadFailed: there is no CUDA device, or not all of these.
+    """
+    if not torch.cuda.is_available():
+        raise ModelLoadFailed(
+            "the engine sam3-native runs on CUDA devices only, and there is none", hint=HINT
+        )
+    count = torch.cuda.device_count()
+    if lacking := [gpu for gpu in gpus if not 0 <= gpu < count]:
+        raise ModelLoadFailed(
+            f"there is no CUDA device {lacking[0]}, there are {count}",
+            hint="Correct SHOAL_SAM3_GPUS: it counts from 0.",
+        )
+    return gpus
+
+
+class Sam3NativePredictor:
+    """The package behind our protocol.
+
+    Args:
+        loaded: see ``load``.
+        window: frames that the package gets at a time.
+        overlap: frames by which windows overlap, less than half of a window.
+    """
+
+    name = "sam3-native"
+    steps_again = True
+
+    def __init__(self, loaded: Loaded, window: int, overlap: int) -> None:
+        self._loaded = loaded
+        self._window = window
+        self._overlap = overlap
+        self.device = loaded.device
+        self.versions = loaded.versions
+
+    def tracking_fps(self, video: VideoInfo) -> float:
+        """0: SAM3 finds an object again at any rate."""
+        return 0.0
+
+    def open(
+        self, video: VideoInfo, query: Query, state: bytes | None = None
+    ) -> Sam3NativeSession:
+        """Start a video, or continue one; see ``Predictor.open``.
+
+        Raises:
+            InvalidOption: it is asked for what the package cannot do.
+            CheckpointUnusable: the state is of another version.
+        """
+        session = Sam3NativeSession(
+            self._loaded.native, video, query, window=self._window, overlap=self._overlap
+        )
+        if state is not None:
+            session.restore(state)
+        return session
