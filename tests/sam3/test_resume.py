@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from shoal.errors import InternalError
+from shoal.errors import CheckpointUnusable
 from tests.processes import ROOT
 from tests.sam3 import videos
 from worker.predictors.sam3.predictor import Sam3Predictor
@@ -101,17 +101,28 @@ def test_a_state_that_does_not_fit_is_refused(
     session.step(videos.make(2))
     state = session.state()
     session.close()
-    with pytest.raises(InternalError, match="prompts"):
+    with pytest.raises(CheckpointUnusable, match="prompts"):
         predictor.open(videos.INFO, ("b",), state)
     length = int.from_bytes(state[:8], "little")
     header = json.loads(state[8 : 8 + length])
     text = json.loads(header["__metadata__"]["session"]) | {fact: value}
     header["__metadata__"]["session"] = json.dumps(text)
     changed = json.dumps(header).encode()
-    with pytest.raises(InternalError, match=fact):
+    with pytest.raises(CheckpointUnusable, match=fact):
         predictor.open(
             videos.INFO, ("a",), len(changed).to_bytes(8, "little") + changed + state[8 + length :]
         )
+
+
+@pytest.mark.parametrize("harm", ["cut", "header", "empty"])
+def test_a_damaged_state_is_refused(predictor: Sam3Predictor, harm: str) -> None:
+    session = predictor.open(videos.INFO, ("a",))
+    session.step(videos.make(2))
+    state = session.state()
+    session.close()
+    broken = {"cut": state[:-100], "header": state[:8] + b"?" + state[9:], "empty": b""}[harm]
+    with pytest.raises(CheckpointUnusable, match="damaged"):
+        predictor.open(videos.INFO, ("a",), broken)
 
 
 def _header(state: bytes) -> dict[str, object]:

@@ -132,9 +132,10 @@ def test_an_error_in_the_middle_reaches_the_caller_and_close_frees_all(
     session = predictor.open(videos.INFO, prompts)
     session.step(frames[:5])
     memory, thread = weakref.ref(session._tracker.memory), session._thread
-    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+    with monkeypatch.context() as patch:
         patch.setattr(Tracker, "_propagate", lambda *_: 1 / 0)
-        session.step(frames[5:])
+        with pytest.raises(ZeroDivisionError):
+            session.step(frames[5:])
     session.close()
     session.close()
     gc.collect()
@@ -193,8 +194,7 @@ def test_out_of_memory_halves_the_lookahead_and_loses_nothing(
     scarce.install(monkeypatch)
     session = predictor.open(videos.INFO, prompts)
     assert videos.shown(videos.track(session, frames)) == expected
-    assert scarce.batches[:3] == [8, 4, 2]
-    assert set(scarce.batches[3:]) == {2}
+    assert list(dict.fromkeys(scarce.batches)) == [8, 4, 2]
     assert scarce.calls > 2
 
 

@@ -70,7 +70,7 @@ def inside_frame(mask: Mask, width: int, height: int) -> bool:
 
 @pytest.fixture(scope="module")
 def engine() -> Predictor:
-    return load("auto")
+    return load("cpu")
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shoal.errors import GpuOutOfMemory, InternalError
+from shoal.errors import CheckpointUnusable, GpuOutOfMemory
 from worker.predictors.base import FrameResult
 from worker.predictors.sam3 import state as states
 from worker.predictors.sam3.lookahead import Prompts, look_ahead
@@ -87,12 +87,13 @@ class Sam3Session:
         """Continue another session, before the first step.
 
         Raises:
-            InternalError: it belongs to another version, other weights or other prompts.
+            CheckpointUnusable: it is damaged, or belongs to another version, other weights or
+                other prompts.
         """
         text, parts = states.parse(state)
         for fact, ours in self._identity().items():
             if text[fact] != ours:
-                raise InternalError(f"SAM3's state has {fact} {text[fact]!r}, not {ours!r}")
+                raise CheckpointUnusable(f"SAM3's state has {fact} {text[fact]!r}, not {ours!r}")
         memory = self._empty_memory()
         states.fill_memory(memory, text, parts)
         self._tracker = Tracker(self._model, memory, text["frame"])

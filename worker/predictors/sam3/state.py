@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from shoal.errors import InternalError
+from shoal.errors import CheckpointUnusable
 from worker.predictors.sam3.memory import Memory
 from worker.predictors.sam3.tracker import Tracked
 
@@ -62,13 +63,16 @@ def parse(state: bytes) -> tuple[dict[str, Any], dict[str, Iterator[Tensor]]]:
         The JSON text, and the parts of each stack in order, on the CPU.
 
     Raises:
-        InternalError: another version wrote it.
+        CheckpointUnusable: it is damaged, or another version wrote it.
     """
-    length = int.from_bytes(state[:8], "little")  # safetensors: size of the header, header, data
-    text = json.loads(json.loads(state[8 : 8 + length])["__metadata__"]["session"])
+    try:
+        length = int.from_bytes(state[:8], "little")  # safetensors: header's size, header, data
+        text = json.loads(json.loads(state[8 : 8 + length])["__metadata__"]["session"])
+        stacks = load(state)
+    except (ValueError, KeyError, SafetensorError) as error:
+        raise CheckpointUnusable(f"SAM3's state is damaged: {error}") from error
     if text["version"] != VERSION:
-        raise InternalError(f"SAM3's state has version {text['version']}, not {VERSION}")
-    stacks = load(state)
+        raise CheckpointUnusable(f"SAM3's state has version {text['version']}, not {VERSION}")
     names = ("pointers", "memories", "masks")
     return text, {name: iter(stacks.get(name, torch.empty(0)).unbind()) for name in names}
 
