@@ -16,9 +16,7 @@ WIDTH, HEIGHT = 1280, 720
 RATE = 25
 
 
-def write(
-    sample: str, path: str, frames: int, width: int = WIDTH, height: int = HEIGHT
-) -> None:
+def write(sample: str, path: str, frames: int, width: int = WIDTH, height: int = HEIGHT) -> None:
     """Scale ``sample`` and write ``frames`` of its frames, from its start again at its end."""
     with av.open(path, "w") as target:
         stream = target.add_stream("libx264", RATE, {"preset": "veryfast", "crf": "20"})

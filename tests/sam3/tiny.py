@@ -42,8 +42,8 @@ def save_checkpoint(
         config: fields of ``Sam3VideoConfig`` that differ from ``CONFIG``.
     """
     torch.manual_seed(0)
-    tokenizer = _tokenizer()
-    model = Sam3VideoModel(_config(len(tokenizer), CONFIG | config)).eval()
+    words = tokenizer()
+    model = Sam3VideoModel(_config(len(words), CONFIG | config)).eval()
     with torch.no_grad():
         _bias(model)
         change(model)
@@ -52,7 +52,7 @@ def save_checkpoint(
     Sam3VideoProcessor(
         Sam3ImageProcessor(size=square, mask_size={"height": 4 * GRID, "width": 4 * GRID}),
         Sam2VideoVideoProcessor(size=square, image_mean=[0.5] * 3, image_std=[0.5] * 3),
-        tokenizer,
+        words,
     ).save_pretrained(folder)
     return folder
 
@@ -98,7 +98,7 @@ def _bias(model: Sam3VideoModel) -> None:
         head.proj_out.bias.fill_(1.0)
 
 
-def _tokenizer() -> CLIPTokenizer:
+def tokenizer() -> CLIPTokenizer:
     """CLIP's alphabet of bytes without a single merge: every letter is a token."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     letters = [chr(b) for b in printable] + [chr(256 + i) for i in range(256 - len(printable))]

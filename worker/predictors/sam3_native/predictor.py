@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from shoal.errors import CheckpointUnusable, ModelLoadFailed
+from shoal.errors import ModelLoadFailed
 from worker.predictors.base import Query
 from worker.predictors.sam3_native import files
 from worker.predictors.sam3_native.client import Native

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from PIL import Image
 
-from shoal.errors import CheckpointUnusable, GpuOutOfMemory
 from worker.predictors.base import FrameResult, ObjectResult, Query
-from worker.predictors.sam3_native.client import Native, Sighting, started
-from worker.predictors.sam3_native.join import match
-from worker.predictors.sam3_native.pointing import Pointed
-from worker.predictors.sam3_native.state import Border, dump, parse, result
+from worker.predictors.sam3_native.client import Native
+from worker.predictors.sam3_native.pointing import Hint, Pointed
+from worker.predictors.sam3_native.state import Border, dump, parse
 from worker.video.frame import Frame, VideoInfo
 
 # What a window says: of each of its frames the objects there.
@@ -97,3 +96,72 @@ class Sam3NativeSession:
         del self._indices[:done]
         self._border = Border(self._border.window, next_id, held=said[done:])
         return said[:done]
+
+    def _track(self, count: int) -> tuple[Found, int]:
+        """What the package says of the next ``count`` frames, with the ids of the window before.
+
+        Returns:
+            And the first id that is free afterwards.
+        """
+        pictures, held = self._pictures[:count], self._border.held
+        found = self._follow(pictures, self._pointed.hints(self._indices[:count], held))
+        next_id = self._border.next_id
+        for text in self._texts:
+            with started(self._native, pictures) as session:
+                seen = session.find(text)
+            ids = match([self._of_text(text, known) for known in held], seen[: len(held)])
+            for objects, sightings in zip(found, seen, strict=True):
+                for each in sightings:
+                    if each.id not in ids:
+                        ids[each.id], next_id = next_id, next_id + 1
+                    objects.append(result(ids[each.id], text, each.score, each.mask))
+        return found, next_id
+
+    def _follow(self, pictures: list[Image.Image], hints: dict[int, list[Hint]]) -> Found:
+        """Track the objects that were pointed at, each from the first frame where it was.
+
+        Where others are pointed at later, or the same again, all that is known by then is tracked
+        on from there: a correction starts from the mask that it corrects.
+        """
+        found: Found = [[] for _ in pictures]
+        if not hints:
+            return found
+        with started(self._native, pictures) as session:
+            session.expect_points()
+            for frame, pointed_at in hints.items():
+                for hint in pointed_at:
+                    session.point(frame, hint.object_id, hint.points, hint.labels)
+                for n, sightings in enumerate(session.propagate(frame)[frame:], frame):
+                    found[n] = [
+                        result(each.id, self._pointed.labels[each.id], each.score, each.mask)
+                        for each in sightings
+                    ]
+        return found
+
+    def _of_text(self, text: str, known: FrameResult) -> list[ObjectResult]:
+        """Objects that were found by a text, and not pointed at under the same name."""
+        return [
+            each
+            for each in known.objects
+            if each.prompt == text and each.object_id not in self._pointed.labels
+        ]
+
+    def _check_continues(self, held: list[FrameResult]) -> None:
+        known = [each.index for each in held]
+        if self._indices[: len(known)] != known:
+            raise CheckpointUnusable(f"the state wants the frames {known} again")
+
+    def _halve(self) -> None:
+        """Try shorter windows from now on.
+
+        Raises:
+            GpuOutOfMemory: they cannot be shorter.
+        """
+        window = self._border.window // 2
+        if window < 2 * self._overlap:
+            raise GpuOutOfMemory(
+                f"the device has too little memory for a window of {self._border.window} frames",
+                hint="Ask for fewer objects, or use a GPU with more memory that nothing shares.",
+            )
+        torch.cuda.empty_cache()
+        self._border = replace(self._border, window=window)
