@@ -37,6 +37,7 @@ class Ellipses:
     """A predictor that knows its answers: one ellipse per object, moving to the right."""
 
     name = device = "none"
+    steps_again = False
     versions: dict[str, str]
 
     def __init__(self, objects: int) -> None:

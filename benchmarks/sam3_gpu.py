@@ -30,7 +30,6 @@ from benchmarks.report import machine, print_table  # noqa: E402
 from benchmarks.sam3_cases import Case, Measured  # noqa: E402
 
 PACKAGES = ("torch", "transformers", "av", "numpy")
-GOAL = (2, 10)  # the prompts and objects that the goals are set for
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,9 @@ class Plan:
     Attributes:
         prompts, objects: to be combined.
         frames, discarded: of every case.
-        marks: frames at which memory is noted, of the case of the goals; the reference, which
-            keeps all it has seen, leaves out the last.
+        long: the prompts and objects of the case in which memory is noted.
+        marks: frames after which it is; the reference, which keeps all that it has seen, leaves
+            out the last.
         size: of a frame, width and height in pixels.
     """
 
@@ -48,6 +48,7 @@ class Plan:
     objects: tuple[int, ...]
     frames: int
     discarded: int
+    long: tuple[int, int]
     marks: tuple[int, ...]
     size: tuple[int, int]
 
@@ -60,14 +61,14 @@ class Plan:
         ]
         return [
             replace(case, frames=marks[-1], marks=marks)
-            if (case.prompts, case.objects) == GOAL
+            if (case.prompts, case.objects) == self.long
             else case
             for case in cases
         ]
 
 
-FULL = Plan((1, 2, 4), (1, 10, 30), 120, 16, (100, 1000, 3000), (1920, 1080))
-TINY = Plan((1, 2), (1, 10), 12, 4, (6, 12, 18), (160, 90))
+FULL = Plan((1, 2, 4), (1, 10, 30), 120, 16, (2, 10), (100, 1000, 3000), (1920, 1080))
+TINY = Plan((1, 2), (2,), 4, 2, (2, 2), (3, 4, 5), (96, 54))
 
 
 def run(contestant: str, plan: Plan, checkpoint: Path, clip: Path) -> dict[str, Measured]:

@@ -60,6 +60,7 @@ class Fake:
 
     name = "fake"
     device = "cpu"
+    steps_again = False
 
     def __init__(self) -> None:
         self.versions: dict[str, str] = {}

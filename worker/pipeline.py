@@ -175,20 +175,23 @@ class _Run:
 
     def _close_part(self, session: Session) -> None:
         """Have the files written so far, and the way on from here, taken in."""
-        if self._settled is None or self._stepped == self._saved:
+        if self._settled is None:
+            return
+        frame, position = self._settled
+        stepped = frame.index if self._predictor.steps_again else self._stepped
+        if stepped == self._saved:
             return  # nothing is gained
         self._close_writers()
-        frame, position = self._settled
         self._output.close_part(
             Checkpoint(
                 position=position,
                 picture=fingerprint(frame.picture),
-                stepped=self._stepped,
+                stepped=stepped,
                 summary=self._summary,
                 session=session.state(),
             )
         )
-        self._saved = self._stepped
+        self._saved = stepped
 
     def _close_writers(self) -> None:
         if self._writers:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +69,24 @@ class FrameResult:
     objects: list[ObjectResult] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class VisualPrompt:
+    label: str
+    frame: int
+    points: tuple[tuple[float, float, int], ...] = ()
+    box: tuple[float, float, float, float] | None = None
+    mask: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    prompts: tuple[str, ...]
+    objects: tuple[VisualPrompt, ...] = ()
+    remove_objects: tuple[int, ...] = ()
+    max_objects: int = 0
+    score_threshold: float | None = None
+
+
 class Session(Protocol):
     """One video through one predictor."""
 
@@ -85,7 +103,11 @@ class Session(Protocol):
         ...
 
     def state(self) -> bytes:
-        """All that is needed to continue after the last stepped frame, in another process."""
+        """All that is needed to continue in another process.
+
+        It does so after the last stepped frame, or after the last one that has its result: see
+        ``Predictor.steps_again``.
+        """
         ...
 
     def close(self) -> None:
@@ -94,11 +116,18 @@ class Session(Protocol):
 
 
 class Predictor(Protocol):
-    """A loaded model. One per model process, for all its videos."""
+    """A loaded model. One per model process, for all its videos.
+
+    Attributes:
+        versions: of the libraries and weights that shape the output.
+        steps_again: whether a session that continues wants the frames again whose results were
+            owed when its state was taken. False where the state knows all of them.
+    """
 
     name: str
     device: str
-    versions: dict[str, str]  # libraries and weights that shape the output
+    versions: dict[str, str]
+    steps_again: bool
 
     def tracking_fps(self, video: VideoInfo) -> float:
         """The rate at which frames must be stepped for tracking to hold.

@@ -43,6 +43,7 @@ class CpuPredictor:
 
     name = "cpu"
     device = "cpu"
+    steps_again = False
 
     def __init__(self) -> None:
         threads = min(DETECTOR_THREADS, os.cpu_count() or 1)

@@ -38,6 +38,7 @@ class Sam3Predictor:
     """
 
     name = "sam3"
+    steps_again = False
 
     def __init__(
         self, weights_at: str = "", revision: str = "main", lookahead: int | None = None

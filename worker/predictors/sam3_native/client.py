@@ -101,9 +101,7 @@ class NativeSession:
         """Track an object no further."""
         self._ask("remove_object", obj_id=object_id)
 
-    def propagate(
-        self, start: int = 0, direction: Direction = "forward"
-    ) -> list[list[Sighting]]:
+    def propagate(self, start: int = 0, direction: Direction = "forward") -> list[list[Sighting]]:
         """Track what was prompted through all frames from ``start`` on.
 
         Returns:

@@ -116,9 +116,7 @@ class Sam3NativePredictor:
         """0: SAM3 finds an object again at any rate."""
         return 0.0
 
-    def open(
-        self, video: VideoInfo, query: Query, state: bytes | None = None
-    ) -> Sam3NativeSession:
+    def open(self, video: VideoInfo, query: Query, state: bytes | None = None) -> Sam3NativeSession:
         """Start a video, or continue one; see ``Predictor.open``.
 
         Raises:

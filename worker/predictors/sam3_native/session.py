@@ -8,10 +8,12 @@ from dataclasses import replace
 import torch
 from PIL import Image
 
+from shoal.errors import CheckpointUnusable, GpuOutOfMemory
 from worker.predictors.base import FrameResult, ObjectResult, Query
-from worker.predictors.sam3_native.client import Native
+from worker.predictors.sam3_native.client import Native, started
+from worker.predictors.sam3_native.join import match
 from worker.predictors.sam3_native.pointing import Hint, Pointed
-from worker.predictors.sam3_native.state import Border, dump, parse
+from worker.predictors.sam3_native.state import Border, dump, parse, result
 from worker.video.frame import Frame, VideoInfo
 
 # What a window says: of each of its frames the objects there.
@@ -89,7 +91,10 @@ class Sam3NativeSession:
         except torch.OutOfMemoryError:
             self._halve()
             return []
-        said = [FrameResult(i, o) for i, o in zip(self._indices, found, strict=False)]
+        said = [
+            FrameResult(index, sorted(objects, key=lambda each: each.object_id))
+            for index, objects in zip(self._indices, found, strict=False)
+        ]
         said[: len(held) // 2] = held[: len(held) // 2]
         done = count - self._overlap if count == self._border.window else count
         del self._pictures[:done]

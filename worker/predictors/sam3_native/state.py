@@ -50,13 +50,16 @@ def parse(state: bytes) -> Border:
     """Take apart what ``dump`` wrote.
 
     Raises:
-        CheckpointUnusable: another version wrote it.
+        CheckpointUnusable: another version wrote it, or it is damaged.
     """
-    known = json.loads(state)
-    if known["version"] != VERSION:
-        raise CheckpointUnusable(f"sam3-native's state has version {known['version']}")
-    held = [FrameResult(index, [_load(o) for o in objects]) for index, objects in known["held"]]
-    return Border(known["window"], known["next_id"], held)
+    try:
+        known = json.loads(state)
+        if known["version"] != VERSION:
+            raise CheckpointUnusable(f"sam3-native's state has version {known['version']}")
+        held = [FrameResult(index, [_load(o) for o in objects]) for index, objects in known["held"]]
+        return Border(known["window"], known["next_id"], held)
+    except (ValueError, KeyError, TypeError, zlib.error) as error:
+        raise CheckpointUnusable("sam3-native's state cannot be read") from error
 
 
 def _dump(seen: ObjectResult) -> dict[str, Any]:

@@ -1,0 +1,483 @@
+"""Meta's predictor behind our protocol; on a stand-in, and on the real one where CUDA is."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from shoal.errors import CheckpointUnusable, GpuOutOfMemory, ModelLoadFailed, Stopped
+from tests.attempts import Job, Line
+from tests.sam3 import native_standin as standin
+from tests.sam3 import videos
+from tests.sam3.native_standin import StandIn
+from worker.predictors.base import FrameResult, Mask, Query, VisualPrompt
+from worker.predictors.sam3_native import files
+from worker.predictors.sam3_native import predictor as predictors
+from worker.predictors.sam3_native.client import Sighting
+from worker.predictors.sam3_native.join import match
+from worker.predictors.sam3_native.state import result
+from worker.video.frame import Frame, VideoInfo
+
+WIDTH, HEIGHT, SIDE = 96, 64, 10
+INFO = VideoInfo(WIDTH, HEIGHT, fps=25, duration_s=0, frames=0, codec="made up")
+FRAMES = 40  # three windows of 16 that overlap by 4
+TEXTS = Query(prompts=("red", "green"))
+
+# Where a square is on a frame: x and y of its left upper corner.
+Way = Callable[[int], tuple[int, int]]
+
+# By colour. No two squares ever touch, and those of a colour pass each other.
+SQUARES: dict[str, list[Way]] = {
+    "red": [lambda t: (2 * t, 2), lambda t: (80 - 2 * t, 14)],
+    "green": [lambda t: (t, 26), lambda t: (40, 38), lambda t: (84 - 2 * t, 50)],
+}
+
+
+def picture(t: int) -> NDArray[np.uint8]:
+    rgb = np.full((HEIGHT, WIDTH, 3), 16, np.uint8)
+    for colour, ways in SQUARES.items():
+        for way in ways:
+            x, y = way(t)
+            rgb[y : y + SIDE, x : x + SIDE, standin.COLOURS[colour]] = 235
+    return rgb
+
+
+def make(count: int = FRAMES) -> list[Frame]:
+    """The squares on their ways; every other frame of a video."""
+    pictures = [av.VideoFrame.from_ndarray(picture(t), format="rgb24") for t in range(count)]
+    return [Frame(2 * t, t / 25, each, wanted=True) for t, each in enumerate(pictures)]
+
+
+def track(native: StandIn, query: Query, count: int = FRAMES) -> list[FrameResult]:
+    results = videos.track(standin.predictor(native).open(INFO, query), make(count))
+    assert [result.index for result in results] == [2 * t for t in range(count)]
+    assert not native.sessions, "all of the package's sessions are closed"
+    return results
+
+
+def named(results: Sequence[FrameResult]) -> dict[int, dict[int, tuple[str, Mask]]]:
+    """Prompt and mask by object id, then by frame."""
+    found: dict[int, dict[int, tuple[str, Mask]]] = {}
+    for t, at_once in enumerate(results):
+        for each in at_once.objects:
+            found.setdefault(each.object_id, {})[t] = each.prompt, each.mask
+    return found
+
+
+def is_on(track: dict[int, tuple[str, Mask]], prompt: str, way: Way) -> bool:
+    """Whether an object is one of the squares, to the pixel."""
+    square = np.ones((SIDE, SIDE), np.uint8)
+    return all(
+        (of, mask.x, mask.y) == (prompt, *way(t)) and np.array_equal(mask.bits, square)
+        for t, (of, mask) in track.items()
+    )
+
+
+def shown(results: Sequence[FrameResult]) -> list[tuple[int, list[Any]]]:
+    """All of it, to compare."""
+    return [
+        (
+            each.index,
+            [
+                (o.object_id, o.prompt, o.score, o.box, o.mask.to_full(HEIGHT, WIDTH).tobytes())
+                for o in each.objects
+            ],
+        )
+        for each in results
+    ]
+
+
+# --- windows ----------------------------------------------------------------------------------
+
+
+def test_objects_keep_their_ids_over_three_windows() -> None:
+    """The stand-in numbers them anew, and in another order, in each window."""
+    native = StandIn()
+    found = named(track(native, TEXTS))
+    assert native.started == [16] * 6, "three windows for each text"
+    assert sorted(found) == [1, 2, 3, 4, 5]
+    for colour, ways in SQUARES.items():
+        for way in ways:
+            (one,) = [track for track in found.values() if is_on(track, colour, way)]
+            assert list(one) == list(range(FRAMES)), "on every frame, under one id"
+
+
+def test_each_text_has_a_session_of_its_own() -> None:
+    native = StandIn()
+    track(native, TEXTS, 10)
+    each = ["start_session", "add_prompt", "propagate_in_video", "close_session"]
+    assert native.requests == each * 2
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 15, 16, 17, 28, 29])
+def test_a_video_of_any_length_has_a_result_for_every_frame(count: int) -> None:
+    results = track(native := StandIn(), TEXTS, count)
+    assert all(len(result.objects) == 5 for result in results)
+    assert max(native.started, default=0) <= 16
+
+
+def test_memory_is_bounded_by_the_window() -> None:
+    session = standin.predictor(StandIn()).open(INFO, TEXTS)
+    kept = []
+    for frame in make(41):
+        session.step([frame])
+        kept.append(len(session._pictures))
+    assert max(kept) == 15
+    session.close()
+    assert not session._pictures
+
+
+def test_results_are_held_back_until_the_next_window_has_seen_them() -> None:
+    session = standin.predictor(StandIn()).open(INFO, TEXTS)
+    assert [len(session.step([frame])) for frame in make(28)] == [0] * 15 + [12] + [0] * 11 + [12]
+    assert len(session.finish()) == 4
+
+
+def test_the_word_visual_is_a_text_like_others() -> None:
+    """The package takes it for none; the stand-in then knows no colour, which must not happen."""
+    with pytest.raises(KeyError, match="visual"):
+        track(StandIn(), Query(prompts=("visual",)), 3)
+
+
+def test_a_text_that_names_nothing_has_no_objects() -> None:
+    assert not any(result.objects for result in track(StandIn(), Query(prompts=("blue",))))
+
+
+# --- recognising objects ----------------------------------------------------------------------
+
+
+def mask(x: int, width: int = 10) -> Mask:
+    return Mask(x, 0, np.ones((10, width), np.uint8))
+
+
+def paired(earlier: list[Mask], later: list[Mask]) -> dict[int, int]:
+    """On one frame; ids of earlier objects are from 10 on, of later ones from 0."""
+    before = [result(i, "a", 1.0, each) for i, each in enumerate(earlier, 10)]
+    after = [Sighting(i, 1.0, each) for i, each in enumerate(later)]
+    return match([before], [after])
+
+
+def test_the_best_pairs_come_first_and_one_to_one() -> None:
+    assert paired([mask(0), mask(4)], [mask(3), mask(0)]) == {1: 10, 0: 11}
+
+
+def test_too_little_overlap_is_another_object() -> None:
+    assert paired([mask(0)], [mask(5)]) == {0: 10}  # 5 of 15 columns
+    assert paired([mask(0)], [mask(6)]) == {}  # 4 of 16
+    assert paired([mask(0)], [mask(10)]) == {}
+    assert paired([mask(0)], []) == {}
+
+
+def test_all_frames_of_the_overlap_count_together() -> None:
+    """Alike on a moment's glance, but apart on all other frames."""
+    before = [[result(7, "a", 1.0, mask(0))]] * 4
+    after = [[Sighting(0, 1.0, mask(0))], *[[Sighting(0, 1.0, mask(20))]] * 3]
+    assert match(before, after) == {}
+    assert match(before[:1], after[:1]) == {0: 7}
+    assert match([*before, []], [[], *after]) == {}
+
+
+def test_equally_good_pairs_are_settled_by_their_ids() -> None:
+    assert paired([mask(0), mask(0)], [mask(0), mask(0)]) == {0: 10, 1: 11}
+
+
+# --- objects that are pointed at --------------------------------------------------------------
+
+
+def at(t: int, colour: str, n: int, dx: float = 5, dy: float = 5) -> tuple[float, float]:
+    """A place in a square, by default its middle."""
+    x, y = SQUARES[colour][n](t)
+    return x + dx, y + dy
+
+
+def test_points_and_boxes_are_followed_through_all_windows() -> None:
+    box = (*at(3, "green", 2, 0, 0), *at(3, "green", 2, 10, 10))
+    query = Query(
+        prompts=(),
+        objects=(
+            VisualPrompt("mine", 4, points=((*at(2, "red", 0), 1), (1.0, 60.0, 0))),
+            VisualPrompt("yours", 6, box=box),
+        ),
+    )
+    found = named(track(native := StandIn(), query))
+    assert is_on(found[1], "mine", SQUARES["red"][0])
+    assert list(found[1]) == list(range(2, FRAMES)), "from the frame on which it was pointed at"
+    assert is_on(found[2], "yours", SQUARES["green"][2])
+    assert list(found[2]) == list(range(3, FRAMES))
+    assert len(found) == 2
+    assert native.started == [16] * 3, "all of them share a session"
+
+
+def test_texts_and_points_do_not_mix_even_under_one_name() -> None:
+    pointed = VisualPrompt("red", 0, points=((*at(0, "green", 1), 1),))
+    found = named(track(StandIn(), Query(prompts=("red",), objects=(pointed,))))
+    assert is_on(found[1], "red", SQUARES["green"][1])
+    assert sorted(found) == [1, 2, 3]
+    assert all(list(each) == list(range(FRAMES)) for each in found.values())
+
+
+def test_a_correction_on_a_later_frame_takes_over() -> None:
+    """Also in another window than that of the first prompt."""
+    query = Query(
+        prompts=(),
+        objects=(
+            VisualPrompt("it", 60, points=((*at(30, "red", 1), 1),)),
+            VisualPrompt("it", 4, points=((*at(2, "red", 0), 1),)),
+        ),
+    )
+    (track_,) = named(track(StandIn(), query)).values()
+    early = {t: seen for t, seen in track_.items() if t < 30}
+    late = {t: seen for t, seen in track_.items() if t >= 30}
+    assert is_on(early, "it", SQUARES["red"][0])
+    assert is_on(late, "it", SQUARES["red"][1])
+    assert list(track_) == list(range(2, FRAMES))
+
+
+def test_a_prompt_on_a_frame_that_is_not_stepped_counts_on_the_next() -> None:
+    pointed = VisualPrompt("it", 5, points=((*at(3, "red", 0), 1),))
+    (track_,) = named(track(StandIn(), Query(prompts=(), objects=(pointed,)))).values()
+    assert list(track_) == list(range(3, FRAMES))
+
+
+# --- interruptions and failures ---------------------------------------------------------------
+
+EVERYTHING = Query(
+    prompts=("red", "green"),
+    objects=(VisualPrompt("mine", 4, points=((*at(2, "red", 0), 1),)),),
+)
+
+
+@pytest.mark.parametrize("cut", [5, 15, 16, 17, 20, 28, 39])
+def test_a_restored_session_continues_as_if_nothing_had_been(cut: int) -> None:
+    """The frames whose results were owed are stepped again."""
+    straight = shown(track(StandIn(), EVERYTHING))
+    session = standin.predictor(StandIn()).open(INFO, EVERYTHING)
+    results = [result for frame in make()[:cut] for result in session.step([frame])]
+    state = session.state()
+    session.close()
+    session = standin.predictor(StandIn()).open(INFO, EVERYTHING, state)
+    results += videos.track(session, make()[len(results) :])
+    assert shown(results) == straight
+
+
+def test_the_state_is_small_json_without_pictures() -> None:
+    session = standin.predictor(StandIn()).open(INFO, TEXTS)
+    for frame in make():
+        session.step([frame])
+    state = session.state()
+    session.close()
+    assert [index for index, _ in json.loads(state)["held"]] == [72, 74, 76, 78]
+    assert len(state) < 6000, "20 masks"
+
+
+def test_what_cannot_be_continued_is_refused() -> None:
+    session = standin.predictor(StandIn()).open(INFO, TEXTS)
+    for frame in make(20):
+        session.step([frame])
+    state = session.state()
+    session.close()
+    other = json.dumps({**json.loads(state), "version": 0}).encode()
+    for unusable in (other, b"", b"{}", b"\x00"):
+        with pytest.raises(CheckpointUnusable):
+            standin.predictor(StandIn()).open(INFO, TEXTS, unusable)
+    session = standin.predictor(StandIn()).open(INFO, TEXTS, state)
+    with pytest.raises(CheckpointUnusable, match="again"):
+        session.step(make(40)[20:])
+
+
+def test_an_interrupted_job_equals_a_straight_one(sample_clip: Path, tmp_path: Path) -> None:
+    """Through the real pipeline, on a real clip, with all parts saved that can be."""
+
+    def job(name: str) -> Job:
+        (tmp_path / name).mkdir()
+        load = lambda: standin.predictor(StandIn())  # noqa: E731
+        return Job(sample_clip, tmp_path / name, load, ("red", "green", "blue"), max_frames=60)
+
+    straight, interrupted = job("straight"), job("interrupted")
+    straight.attempt()
+    for cut in (12, 13, 40):
+        with pytest.raises(Stopped):
+            interrupted.attempt(Line(stop_at=cut))
+    interrupted.attempt()
+    assert interrupted.metadata()["resumed"] == 3
+    assert len({row["object_id"] for row in straight.rows()}) > 1
+    assert interrupted.rows() == straight.rows()
+    assert interrupted.overlay_times() == straight.overlay_times()
+
+
+@pytest.mark.parametrize("done", [0, 1, 17, 40])
+def test_a_failure_in_the_middle_leaves_no_session_open(done: int) -> None:
+    native = StandIn()
+    native.fails_at = done, ZeroDivisionError()
+    session = standin.predictor(native).open(INFO, EVERYTHING)
+    with pytest.raises(ZeroDivisionError):
+        videos.track(session, make())
+    assert native.started
+    assert not native.sessions
+    track(native, TEXTS)  # the next video is not affected
+
+
+def test_where_memory_runs_out_the_window_is_halved() -> None:
+    native = StandIn()
+    native.fails_at = 20, torch.OutOfMemoryError("simulated")
+    results = track(native, TEXTS)
+    assert native.started[:2] == [16, 16]
+    assert max(native.started[2:]) == 8
+    assert shown(results) == shown(track(StandIn(), TEXTS))
+
+
+def test_where_not_even_short_windows_fit_the_video_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: StandIn, state: standin.State, frame: int) -> None:
+        raise torch.OutOfMemoryError("simulated")
+
+    monkeypatch.setattr(StandIn, "_propagate", fail)
+    native = StandIn()
+    with pytest.raises(GpuOutOfMemory, match="window of 8 frames"):
+        track(native, TEXTS)
+    assert native.started == [16, 8]
+    assert not native.sessions
+
+
+# --- loading ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Two CUDA devices, and a package ``sam3`` that notes what it is built with."""
+    options: dict[str, Any] = {}
+
+    def build_sam3_video_predictor(**given: Any) -> StandIn:
+        options.update(given)
+        if "broken" in given["checkpoint_path"]:
+            raise RuntimeError("size mismatch\nfor this and that")
+        return StandIn()
+
+    package, builder = ModuleType("sam3"), ModuleType("sam3.model_builder")
+    package.__spec__ = ModuleSpec("sam3", None)
+    vars(builder)["build_sam3_video_predictor"] = build_sam3_video_predictor
+    monkeypatch.setitem(sys.modules, "sam3", package)
+    monkeypatch.setitem(sys.modules, "sam3.model_builder", builder)
+    monkeypatch.setattr(predictors, "version", lambda name: "0.1.4")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "GPU")
+    return options
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """A directory with all that the package needs."""
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    for name in (files.CHECKPOINT, files.VOCABULARY):
+        (folder / name).write_bytes(b"here")
+    return folder
+
+
+def test_the_package_is_built_with_its_files_on_the_gpus(
+    built: dict[str, Any], weights: Path
+) -> None:
+    loaded = predictors.load(str(weights), "", "", ())
+    assert built == {
+        "checkpoint_path": str(weights / "sam3.pt"),
+        "bpe_path": str(weights / files.VOCABULARY),
+        "gpus_to_use": [0],
+    }
+    assert loaded.device == "cuda:0 GPU"
+    assert loaded.versions["sam3"] == "0.1.4"
+    assert loaded.versions["weights"].startswith("weights/sam3.pt sha256:")
+    assert predictors.load(str(weights), "", "", (0, 1)).device == "cuda:0,1 GPU"
+    assert built["gpus_to_use"] == [0, 1]
+
+
+def refused(*options: Any) -> ModelLoadFailed:
+    with pytest.raises(ModelLoadFailed) as caught:
+        predictors.load(*options)
+    return caught.value
+
+
+def test_anywhere_but_on_cuda_it_is_refused(
+    monkeypatch: pytest.MonkeyPatch, built: dict[str, Any], weights: Path
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    error = refused(str(weights), "", "", ())
+    assert "CUDA devices only" in str(error)
+    assert "sam3" in error.hint
+    assert not built, "the package is not even imported"
+
+
+def test_what_is_missing_is_named_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, built: dict[str, Any], weights: Path, tmp_path: Path
+) -> None:
+    error = refused(str(weights), "", "", (0, 2))
+    assert "no CUDA device 2, there are 2" in str(error)
+    assert "SHOAL_SAM3_GPUS" in error.hint
+    error = refused(str(tmp_path), "", "", ())
+    assert f"no {tmp_path}/sam3.pt" in str(error)
+    assert "SHOAL_SAM3_WEIGHTS" in error.hint
+    error = refused(str(weights), "", str(tmp_path / "none"), ())
+    assert f"no file: {tmp_path}/none" in str(error)
+    (weights / files.VOCABULARY).unlink()
+    monkeypatch.setattr(files, "CARRIERS", ("open_clip_is_not_here",))
+    error = refused(str(weights), "", "", ())
+    assert files.VOCABULARY in str(error)
+    assert "open_clip_torch" in error.hint
+    assert "SHOAL_SAM3_VOCABULARY" in error.hint
+    assert not built
+    monkeypatch.setattr(predictors, "find_spec", lambda name: None)
+    assert "shoal[sam3]" in refused(str(weights), "", "", ()).hint
+
+
+def test_weights_that_do_not_match_are_named(built: dict[str, Any], weights: Path) -> None:
+    broken = weights.rename(weights.with_name("broken"))
+    error = refused(str(broken), "", "", ())
+    assert str(error) == f"the package sam3 cannot load {broken}/sam3.pt: size mismatch"
+
+
+def test_the_vocabulary_is_found_where_it_may_be(
+    monkeypatch: pytest.MonkeyPatch, weights: Path, tmp_path: Path
+) -> None:
+    """A path that is set, beside the weights, or in a package, which is not imported."""
+    package = tmp_path / "packages" / "carrier"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise ImportError")
+    (package / files.VOCABULARY).touch()
+    monkeypatch.syspath_prepend(package.parent)
+    monkeypatch.setattr(files, "CARRIERS", ("nowhere", "carrier"))
+    mine = tmp_path / "mine.gz"
+    mine.touch()
+    assert files.vocabulary(str(mine), weights) == mine
+    assert files.vocabulary("", weights) == weights / files.VOCABULARY
+    assert files.vocabulary("", tmp_path) == package / files.VOCABULARY
+
+
+# --- the real package -------------------------------------------------------------------------
+
+
+@pytest.mark.gpu
+def test_the_real_package_takes_our_requests(tmp_path: Path) -> None:
+    """At full size with random weights: what it finds means nothing, how it answers does."""
+    from sam3.model_builder import build_sam3_video_model
+
+    vocabulary = str(files.vocabulary("", tmp_path))
+    model = build_sam3_video_model(load_from_HF=False, bpe_path=vocabulary)
+    torch.save(model.state_dict(), tmp_path / files.CHECKPOINT)
+    del model
+    loaded = predictors.load(str(tmp_path), "", vocabulary, ())
+    engine = predictors.Sam3NativePredictor(loaded, window=16, overlap=4)
+    results = videos.track(engine.open(INFO, EVERYTHING), make())
+    assert [result.index for result in results] == [2 * t for t in range(FRAMES)]
+    assert all(each.mask.bits.any() for result in results for each in result.objects)
+    native: Any = loaded.native
+    assert not native._ALL_INFERENCE_STATES
