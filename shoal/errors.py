@@ -245,11 +245,25 @@ class ModelLoadFailed(ShoalError):
     default_hint = "Look at the worker's log: weights or libraries are missing or do not match."
 
 
+class WeightsUnavailable(ModelLoadFailed):
+    """The weights are not where they are looked for, or may not be read."""
+
+    code = "weights_unavailable"
+
+
 class GpuOutOfMemory(ShoalError):
     """The video does not fit, not even frame by frame."""
 
     code = "gpu_out_of_memory"
     default_hint = "Submit fewer prompts, or use a GPU with more memory that nothing else shares."
+
+
+class GpuError(ShoalError):
+    """The GPU or its driver failed: the process that used it cannot go on."""
+
+    code = "gpu_error"
+    default_hint = "It is tried again on a fresh process; if it comes back, look at 'nvidia-smi'."
+    transient = True
 
 
 class JobTimeout(ShoalError):

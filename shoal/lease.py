@@ -15,14 +15,22 @@ from typing import Any
 from redis import Redis
 from redis.client import Pipeline
 
-from shoal.errors import Failure, LeaseLost, ModelProcessDied, ModelStalled, PoisonousVideo
+from shoal.errors import (
+    Failure,
+    GpuError,
+    LeaseLost,
+    ModelProcessDied,
+    ModelStalled,
+    PoisonousVideo,
+)
 from shoal.jobs import State
 from shoal.queue import JobQueue
 from shoal.records import Progress, Record, now, text
 
 log = logging.getLogger(__name__)
 
-DEADLY = (ModelProcessDied.code, ModelStalled.code)  # failures that cost a model process
+# Failures that cost a model process.
+DEADLY = (ModelProcessDied.code, ModelStalled.code, GpuError.code)
 MAX_MODEL_DEATHS = 3
 
 

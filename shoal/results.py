@@ -70,6 +70,7 @@ class EngineMetadata(BaseModel):
     name: str
     device: str
     versions: dict[str, str]
+    reason: str = Field("", description="Why the worker ran this engine.")
 
 
 class WorkerMetadata(BaseModel):

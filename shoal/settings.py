@@ -47,8 +47,8 @@ class Settings(BaseSettings):
     max_jobs: int = Field(0, ge=0)  # a worker ends after so many; 0: never
     idle_exit_s: float = Field(0, ge=0)  # a worker ends after so long without a job; 0: never
     model_load_timeout_s: float = Field(600, gt=0)
-    sam3_weights: str = ""  # a directory; empty: facebook/sam3 on the Hugging Face hub
-    sam3_revision: str = "main"  # of the hub's repository; a commit hash pins it
+    sam3_weights: str = ""  # a directory; empty or facebook/sam3: from the Hugging Face hub
+    sam3_revision: str = "3c879f39826c281e95690f02c7821c4de09afae7"  # a commit of facebook/sam3
 
     # --- what a video may be
     max_video_bytes: int = Field(50 * GIB, gt=0)

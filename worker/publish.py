@@ -39,13 +39,19 @@ class Publisher:
     """Writes overlay and masks first, the metadata last: who sees it sees everything."""
 
     def __init__(
-        self, order: Run, predictor: Predictor, settings: Settings, work_dir: Path
+        self,
+        order: Run,
+        predictor: Predictor,
+        settings: Settings,
+        work_dir: Path,
+        why_engine: str,
     ) -> None:
         self.order = order
         self.spec = order.spec
         self.predictor = predictor
         self.settings = settings
         self.work_dir = work_dir
+        self.why_engine = why_engine
         self._sizes: dict[str, int] = {}  # result name -> bytes
 
     def put_results(self, parts: Parts) -> None:
@@ -115,6 +121,7 @@ class Publisher:
                 name=self.predictor.name,
                 device=self.predictor.device,
                 versions=self.predictor.versions,
+                reason=self.why_engine,
             ),
             timings={name: round(spent, 3) for name, spent in seconds.items()},
             worker=WorkerMetadata(

@@ -54,13 +54,19 @@ class VideoJob:
     """Processes one video with a loaded predictor."""
 
     def __init__(
-        self, order: Run, control: Control, predictor: Predictor, settings: Settings
+        self,
+        order: Run,
+        control: Control,
+        predictor: Predictor,
+        settings: Settings,
+        why_engine: str = "",
     ) -> None:
         self.order = order
         self.spec: JobSpec = order.spec
         self.control = control
         self.predictor = predictor
         self.settings = settings
+        self.why_engine = why_engine  # why the worker runs this engine
         self.work_dir = Path(order.work_dir)
         self.progress = Progress()
         self.stopwatch = Stopwatch()
@@ -112,7 +118,9 @@ class VideoJob:
             self.control.ask_to_commit()
             self.store.clear()
             source, summary, parts = self._process(path)
-        publisher = Publisher(self.order, self.predictor, self.settings, self.work_dir)
+        publisher = Publisher(
+            self.order, self.predictor, self.settings, self.work_dir, self.why_engine
+        )
         with self._stage("publish"):
             self.control.ask_to_commit()
             publisher.put_results(parts)

@@ -185,10 +185,10 @@ class Scarce:
 
 
 def test_out_of_memory_halves_the_lookahead_and_loses_nothing(
-    reconditioning: Path, monkeypatch: pytest.MonkeyPatch
+    forgetful: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frames, prompts = videos.make(20), ("a", "bc")
-    predictor = Sam3Predictor(str(reconditioning), lookahead=8)
+    predictor = Sam3Predictor(str(forgetful), lookahead=8)
     expected = videos.shown(videos.track(predictor.open(videos.INFO, prompts), frames))
     scarce = Scarce(fits=4, moments=(2,))
     scarce.install(monkeypatch)

@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 import importlib
-import logging
+from typing import NamedTuple
 
 from shoal import engines
 from shoal.errors import ModelLoadFailed, UnknownEngine
 from shoal.settings import Settings, get_settings
 from worker.predictors.base import Predictor
 
-log = logging.getLogger(__name__)
+
+class Choice(NamedTuple):
+    """An engine, and why it is the one, in a few words."""
+
+    engine: str
+    reason: str
+
+
+def choose(engine: str) -> Choice:
+    """Which engine a worker takes that is set to ``engine``: with ``auto`` the best one here.
+
+    That is ``sam3`` where there are a CUDA device and weights, else ``cpu``.
+    """
+    if engine != engines.AUTO:
+        return Choice(engine, f"SHOAL_ENGINE is {engine}")
+    from worker.predictors.sam3 import availability
+
+    settings = get_settings()
+    obstacle = availability.why_not(settings.sam3_weights, settings.sam3_revision)
+    if obstacle:
+        return Choice("cpu", f"sam3 cannot run here: {obstacle}")
+    return Choice("sam3", "there are a CUDA device and weights for it")
 
 
 def load(engine: str) -> Predictor:
@@ -25,7 +46,7 @@ def load(engine: str) -> Predictor:
     """
     settings = get_settings()
     if engine == engines.AUTO:
-        engine = _best_here(settings)
+        engine = choose(engine).engine
     if engine == "cpu":
         from worker.predictors.cpu.predictor import CpuPredictor
 
@@ -38,18 +59,6 @@ def load(engine: str) -> Predictor:
         return predictor
     known = ", ".join((engines.AUTO, *engines.names()))
     raise UnknownEngine(f"there is no engine {engine!r}", hint=f"Choose one of {known}.")
-
-
-def _best_here(settings: Settings) -> str:
-    """``sam3`` where it can run, else ``cpu``; logs why."""
-    from worker.predictors.sam3 import availability
-
-    obstacle = availability.why_not(settings.sam3_weights, settings.sam3_revision)
-    if obstacle:
-        log.info("engine cpu, because sam3 cannot run: %s", obstacle)
-        return "cpu"
-    log.info("engine sam3, because there are a CUDA device and weights")
-    return "sam3"
 
 
 def _load_sam3(settings: Settings) -> Predictor:

@@ -50,8 +50,10 @@ class ObjectResult:
     Attributes:
         object_id: positive, the same on every frame of the track, unique within the video.
         prompt: the user's prompt that it answers, word for word.
-        score: 0 to 1.
+        score: 0 to 1, on this frame.
         box: x0, y0, x1, y1 in frame pixels.
+        detection_score: 0 to 1, the detector's when it first saw the object, the same on every
+            frame; None where no detector found it.
     """
 
     object_id: int
@@ -59,6 +61,7 @@ class ObjectResult:
     score: float
     box: tuple[float, float, float, float]
     mask: Mask
+    detection_score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

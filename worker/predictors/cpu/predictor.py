@@ -29,7 +29,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 MAX_TRACKING_FPS = 15.0  # a compromise: the detector is what costs the time
 TRACKING_BUFFER = 0.03  # of the frame's longer side: see ``Tracker``
 DETECTOR_THREADS = 4  # at most: the rest of a larger machine is for other workers
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 PERSON = (WORDS.index("person"),)
 
@@ -157,7 +157,12 @@ class CpuSession:
             self._pending.popleft()
             objects = [
                 ObjectResult(
-                    s.track.object_id, self._prompts[s.track.label], s.score, s.box, s.mask
+                    s.track.object_id,
+                    self._prompts[s.track.label],
+                    s.score,
+                    s.box,
+                    s.mask,
+                    s.track.first_score,
                 )
                 for s in sightings
                 if s.track.object_id

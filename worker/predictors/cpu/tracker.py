@@ -51,6 +51,7 @@ class Track:
     Attributes:
         number: of birth, from 1; false alarms have one too.
         box: where it was seen on the last frame, or is expected to have been.
+        first_score: of the detection that began it; ``score`` is that of the last one.
         velocity: of the box's centre, x and y in pixels per second.
         object_id: from 1, in the order of confirmation; 0 before.
         age: frames since it was first seen, that one included.
@@ -64,6 +65,7 @@ class Track:
     score: float
     box: Box
     seen_s: float
+    first_score: float
     velocity: tuple[float, float] = (0.0, 0.0)
     state: TrackState = TrackState.TENTATIVE
     object_id: int = 0
@@ -203,8 +205,16 @@ class Tracker:
 
     def _begin(self, detection: Detection) -> None:
         self._births += 1
-        track = Track(self._births, detection.label, detection.score, detection.box, self._time_s)
-        self.tracks.append(track)
+        self.tracks.append(
+            Track(
+                number=self._births,
+                label=detection.label,
+                score=detection.score,
+                box=detection.box,
+                seen_s=self._time_s,
+                first_score=detection.score,
+            )
+        )
 
     def _judge(self) -> None:
         """Confirm, drop and end tracks."""

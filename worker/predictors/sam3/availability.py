@@ -6,6 +6,7 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
+LIBRARIES = ("torch", "torchvision", "transformers")
 REPOSITORY = "facebook/sam3"  # on the Hugging Face hub
 
 
@@ -16,14 +17,18 @@ def why_not(weights: str, revision: str) -> str:
         weights: ``Settings.sam3_weights``.
         revision: ``Settings.sam3_revision``.
     """
-    for library in ("torch", "torchvision", "transformers"):
-        if find_spec(library) is None:
-            return f"{library} is not installed"
+    if lacking := [library for library in LIBRARIES if find_spec(library) is None]:
+        return f"{lacking[0]} is not installed"
     import torch
 
     if not torch.cuda.is_available():
         return "there is no CUDA device"
-    if weights:
+    return why_no_weights(weights, revision)
+
+
+def why_no_weights(weights: str, revision: str) -> str:
+    """Why there are no weights, or none that could be fetched; empty if there are."""
+    if weights not in ("", REPOSITORY):
         return "" if (Path(weights) / "config.json").is_file() else f"no weights at {weights}"
     if os.environ.get("HF_TOKEN") or _is_cached(revision):
         return ""

@@ -52,6 +52,7 @@ def _object(tracked: Tracked, n: int, prompts: tuple[str, ...], mask: Mask) -> O
         score=tracked.scores[n],
         box=(float(mask.x), float(mask.y), float(mask.x + width), float(mask.y + height)),
         mask=mask,
+        detection_score=tracked.detection_scores[n],
     )
 
 

@@ -29,7 +29,7 @@ class Sam3Predictor:
     """``Sam3VideoModel`` on the first CUDA device in bfloat16, or on the CPU in float32.
 
     Args:
-        weights: a directory; empty for ``weights.REPOSITORY`` on the Hugging Face hub.
+        weights: a directory; empty or ``weights.REPOSITORY`` for that one on the Hugging Face hub.
         revision: of the repository on the hub.
         lookahead: frames encoded together; by default as many as memory allows, 1 on a CPU.
 

@@ -111,6 +111,7 @@ def owed_frames(
             ids=each["ids"],
             prompts=each["prompts"],
             scores=each["scores"],
+            detection_scores=each["detection_scores"],
             masks=[_take(parts["masks"], device) for _ in each["ids"]],
             removed=set(each["removed"]),
             suppressed=set(each["suppressed"]),
@@ -148,6 +149,7 @@ def _tracked_to_json(tracked: Tracked) -> dict[str, Any]:
         "ids": tracked.ids,
         "prompts": tracked.prompts,
         "scores": tracked.scores,
+        "detection_scores": tracked.detection_scores,
         "removed": sorted(tracked.removed),
         "suppressed": sorted(tracked.suppressed),
     }

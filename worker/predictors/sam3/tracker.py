@@ -26,6 +26,7 @@ class Tracked:
         prompts: N indices into ``Prompts.texts``.
         scores: N, 0 to 1: how certain the tracker is that the object shows on this frame; on its
             first frame the detector's score.
+        detection_scores: N, 0 to 1: the detector's score on the object's first frame.
         masks: N times (h, w), logits.
         removed: ids that hotstart removes here: they are not shown on earlier frames either.
         suppressed: ids that are not shown on this frame.
@@ -35,6 +36,7 @@ class Tracked:
     ids: list[int]
     prompts: list[int]
     scores: list[float]
+    detection_scores: list[float]
     masks: list[Tensor]
     removed: set[int]
     suppressed: set[int]
@@ -95,6 +97,7 @@ class Tracker:
             ids=shown,
             prompts=[memory.obj_id_to_prompt_id[i] for i in shown],
             scores=[scores[i] for i in shown],
+            detection_scores=[float(plan["obj_id_to_score"][i]) for i in shown],
             masks=[of_object[i] for i in shown],
             removed=set(decision["obj_ids_newly_removed"]),
             suppressed=set(plan["extra_metadata"]["suppressed_obj_ids"][self.frame]),
