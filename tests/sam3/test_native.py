@@ -402,7 +402,7 @@ def test_the_package_is_built_with_its_files_on_the_gpus(
 
 
 def refused(*options: Any) -> ModelLoadFailed:
-    with pytest.raises(ModelLoadFailed) as caught:
+    with pytest.raises(ModelLoadFailed) as caught:  # or WeightsUnavailable, which is one
         predictors.load(*options)
     return caught.value
 

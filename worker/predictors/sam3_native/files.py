@@ -7,16 +7,19 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from shoal.errors import ModelLoadFailed
+from huggingface_hub import hf_hub_download
+
+from shoal.errors import ModelLoadFailed, WeightsUnavailable
 from worker.predictors.sam3.availability import REPOSITORY
+from worker.predictors.sam3.weights import of_hub
 
 CHECKPOINT = "sam3.pt"
 VOCABULARY = "bpe_simple_vocab_16e6.txt.gz"
 CARRIERS = ("open_clip", "clip")  # packages that bring CLIP's vocabulary along
 
-WEIGHTS_HINT = (
-    f"Accept the licence at https://huggingface.co/{REPOSITORY} and set HF_TOKEN to a token of "
-    f"that account, or point SHOAL_SAM3_WEIGHTS to a directory that holds its {CHECKPOINT}."
+COPY = (
+    f"SHOAL_SAM3_WEIGHTS must name a directory that holds {CHECKPOINT} of {REPOSITORY}; or leave "
+    "it empty to have it downloaded."
 )
 VOCABULARY_HINT = (
     "pip install open_clip_torch, which has it; or point SHOAL_SAM3_VOCABULARY to a copy, such as "
@@ -28,36 +31,30 @@ def checkpoint(weights: str, revision: str) -> tuple[Path, str]:
     """The checkpoint, fetched from the hub where no directory is given.
 
     Args:
-        weights: ``Settings.sam3_weights``, a directory or empty.
-        revision: of the repository on the hub.
+        weights, revision: as the engine ``sam3`` has them.
 
     Returns:
         Its path, and its identity: where it came from, and its revision or digest.
 
     Raises:
-        ModelLoadFailed: it is missing or gated.
+        WeightsUnavailable: it is missing or gated.
     """
-    if not weights:
+    if weights in ("", REPOSITORY):
         return _from_hub(revision)
     path = Path(weights) / CHECKPOINT
     if not path.is_file():
-        raise ModelLoadFailed(f"there is no {path}", hint=WEIGHTS_HINT)
+        raise WeightsUnavailable(f"there is no {path}", hint=COPY)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return path, f"{path.parent.name}/{path.name} sha256:{digest[:16]}"
 
 
 def _from_hub(revision: str) -> tuple[Path, str]:
-    from huggingface_hub import hf_hub_download
-
     token = os.environ.get("HF_TOKEN") or False
     try:
         path = Path(hf_hub_download(REPOSITORY, CHECKPOINT, revision=revision, token=token))
-    except Exception as error:  # the hub's, requests' and the disk's share no base
-        first_line = str(error).strip().partition("\n")[0]
-        raise ModelLoadFailed(
-            f"cannot fetch {CHECKPOINT} of {REPOSITORY}: {first_line}", hint=WEIGHTS_HINT
-        ) from error
+    except Exception as error:  # the hub's and the disk's share no base
+        raise of_hub(error, revision) from error
     return path, f"{REPOSITORY}@{path.parent.name}"  # a snapshot's folder is named by its commit
 
 

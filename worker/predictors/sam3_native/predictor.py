@@ -66,7 +66,7 @@ def load(weights: str, revision: str, vocabulary: str, gpus: Sequence[int]) -> L
     except Exception as error:  # torch's, pickle's and the package's share no base
         first_line = str(error).strip().partition("\n")[0]
         raise ModelLoadFailed(
-            f"the package sam3 cannot load {checkpoint}: {first_line}", hint=files.WEIGHTS_HINT
+            f"the package sam3 cannot load {checkpoint}: {first_line}", hint=files.COPY
         ) from error
     return Loaded(
         native,
