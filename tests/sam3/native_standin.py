@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Generator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -19,6 +20,7 @@ from PIL import Image
 
 from worker.predictors.sam3_native.predictor import Loaded, Sam3NativePredictor
 
+MAX_OBJECTS, THRESHOLD, SCORE = 10_000, 0.7, 0.75
 COLOURS = {"red": 0, "green": 1, "blue": 2}
 FIELDS = {
     "start_session": {"resource_path", "session_id"},
@@ -72,6 +74,7 @@ class StandIn:
     """
 
     def __init__(self) -> None:
+        self.model = SimpleNamespace(max_num_objects=MAX_OBJECTS, new_det_thresh=THRESHOLD)
         self.sessions: dict[str, State] = {}
         self.started: list[int] = []
         self.requests: list[str] = []
@@ -213,6 +216,9 @@ class StandIn:
             for nearest in _nearest(left, last):
                 found[i] = nearest
                 left = [blob for blob in left if blob is not nearest]
+        if self.model.new_det_thresh > SCORE:
+            left = []
+        del left[max(0, self.model.max_num_objects - len(found)) :]
         used = [i for blobs in state.cached.values() for i in blobs]
         return found | dict(enumerate(left, max(used, default=-1) + 1))
 
@@ -248,7 +254,7 @@ def _outputs(state: State, blobs: Blobs) -> dict[str, Any]:
         box[:] = x / width, y / height, w / width, h / height
     return {
         "out_obj_ids": np.array(ids, np.int64),
-        "out_probs": np.array([1.0 if i in state.pointed else 0.75 for i in ids], np.float32),
+        "out_probs": np.array([1.0 if i in state.pointed else SCORE for i in ids], np.float32),
         "out_boxes_xywh": boxes,
         "out_binary_masks": masks,
         "frame_stats": None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -16,17 +17,23 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from shoal.errors import CheckpointUnusable, GpuOutOfMemory, ModelLoadFailed, Stopped
+from shoal.errors import (
+    CheckpointUnusable,
+    GpuOutOfMemory,
+    ModelLoadFailed,
+    Stopped,
+    UnsupportedByEngine,
+)
+from shoal.prompts import FIRST_POINTED_ID, MaskPrompt
 from tests.attempts import Job, Line
 from tests.sam3 import native_standin as standin
 from tests.sam3 import videos
 from tests.sam3.native_standin import StandIn
-from worker.predictors.base import FrameResult, Mask, Query, VisualPrompt
+from worker.predictors.base import FrameResult, Mask, ObjectResult, Query, Removal, VisualPrompt
 from worker.predictors.sam3_native import files
 from worker.predictors.sam3_native import predictor as predictors
 from worker.predictors.sam3_native.client import Sighting
 from worker.predictors.sam3_native.join import match
-from worker.predictors.sam3_native.state import result
 from worker.video.frame import Frame, VideoInfo
 
 WIDTH, HEIGHT, SIDE = 96, 64, 10
@@ -42,6 +49,12 @@ SQUARES: dict[str, list[Way]] = {
     "red": [lambda t: (2 * t, 2), lambda t: (80 - 2 * t, 14)],
     "green": [lambda t: (t, 26), lambda t: (40, 38), lambda t: (84 - 2 * t, 50)],
 }
+
+
+EVERYTHING = Query(
+    prompts=("red", "green"),
+    objects=(VisualPrompt(label="mine", frame=4, points=((9.0, 7.0, 1),)),),
+)
 
 
 def picture(t: int) -> NDArray[np.uint8]:
@@ -161,9 +174,13 @@ def mask(x: int, width: int = 10) -> Mask:
     return Mask(x, 0, np.ones((10, width), np.uint8))
 
 
+def known(object_id: int, mask: Mask) -> ObjectResult:
+    return ObjectResult(object_id, "a", 1.0, (0.0, 0.0, 1.0, 1.0), mask)
+
+
 def paired(earlier: list[Mask], later: list[Mask]) -> dict[int, int]:
     """On one frame; ids of earlier objects are from 10 on, of later ones from 0."""
-    before = [result(i, "a", 1.0, each) for i, each in enumerate(earlier, 10)]
+    before = [known(i, each) for i, each in enumerate(earlier, 10)]
     after = [Sighting(i, 1.0, each) for i, each in enumerate(later)]
     return match([before], [after])
 
@@ -181,7 +198,7 @@ def test_too_little_overlap_is_another_object() -> None:
 
 def test_all_frames_of_the_overlap_count_together() -> None:
     """Alike on a moment's glance, but apart on all other frames."""
-    before = [[result(7, "a", 1.0, mask(0))]] * 4
+    before = [[known(7, mask(0))]] * 4
     after = [[Sighting(0, 1.0, mask(0))], *[[Sighting(0, 1.0, mask(20))]] * 3]
     assert match(before, after) == {}
     assert match(before[:1], after[:1]) == {0: 7}
@@ -206,24 +223,25 @@ def test_points_and_boxes_are_followed_through_all_windows() -> None:
     query = Query(
         prompts=(),
         objects=(
-            VisualPrompt("mine", 4, points=((*at(2, "red", 0), 1), (1.0, 60.0, 0))),
-            VisualPrompt("yours", 6, box=box),
+            VisualPrompt(label="mine", frame=4, points=((*at(2, "red", 0), 1), (1.0, 60.0, 0))),
+            VisualPrompt(label="yours", frame=6, box=box),
         ),
     )
     found = named(track(native := StandIn(), query))
-    assert is_on(found[1], "mine", SQUARES["red"][0])
-    assert list(found[1]) == list(range(2, FRAMES)), "from the frame on which it was pointed at"
-    assert is_on(found[2], "yours", SQUARES["green"][2])
-    assert list(found[2]) == list(range(3, FRAMES))
+    mine, yours = found[FIRST_POINTED_ID], found[FIRST_POINTED_ID + 1]
+    assert is_on(mine, "mine", SQUARES["red"][0])
+    assert list(mine) == list(range(2, FRAMES)), "from the frame on which it was pointed at"
+    assert is_on(yours, "yours", SQUARES["green"][2])
+    assert list(yours) == list(range(3, FRAMES))
     assert len(found) == 2
     assert native.started == [16] * 3, "all of them share a session"
 
 
 def test_texts_and_points_do_not_mix_even_under_one_name() -> None:
-    pointed = VisualPrompt("red", 0, points=((*at(0, "green", 1), 1),))
+    pointed = VisualPrompt(label="red", frame=0, points=((*at(0, "green", 1), 1),))
     found = named(track(StandIn(), Query(prompts=("red",), objects=(pointed,))))
-    assert is_on(found[1], "red", SQUARES["green"][1])
-    assert sorted(found) == [1, 2, 3]
+    assert is_on(found[FIRST_POINTED_ID], "red", SQUARES["green"][1])
+    assert sorted(found) == [1, 2, FIRST_POINTED_ID]
     assert all(list(each) == list(range(FRAMES)) for each in found.values())
 
 
@@ -232,8 +250,8 @@ def test_a_correction_on_a_later_frame_takes_over() -> None:
     query = Query(
         prompts=(),
         objects=(
-            VisualPrompt("it", 60, points=((*at(30, "red", 1), 1),)),
-            VisualPrompt("it", 4, points=((*at(2, "red", 0), 1),)),
+            VisualPrompt(label="it", frame=60, points=((*at(30, "red", 1), 1),)),
+            VisualPrompt(label="it", frame=4, points=((*at(2, "red", 0), 1),)),
         ),
     )
     (track_,) = named(track(StandIn(), query)).values()
@@ -244,18 +262,70 @@ def test_a_correction_on_a_later_frame_takes_over() -> None:
     assert list(track_) == list(range(2, FRAMES))
 
 
-def test_a_prompt_on_a_frame_that_is_not_stepped_counts_on_the_next() -> None:
-    pointed = VisualPrompt("it", 5, points=((*at(3, "red", 0), 1),))
-    (track_,) = named(track(StandIn(), Query(prompts=(), objects=(pointed,)))).values()
-    assert list(track_) == list(range(3, FRAMES))
+def test_objects_of_one_label_are_told_apart_by_their_names() -> None:
+    query = Query(
+        prompts=(),
+        objects=tuple(
+            VisualPrompt(label="it", object=name, frame=0, points=((*at(0, "red", n), 1),))
+            for n, name in enumerate(("first", "second"))
+        ),
+    )
+    found = named(track(StandIn(), query))
+    assert is_on(found[FIRST_POINTED_ID], "it", SQUARES["red"][0])
+    assert is_on(found[FIRST_POINTED_ID + 1], "it", SQUARES["red"][1])
+
+
+def test_masks_as_prompts_are_refused() -> None:
+    counts = "0d0T3"
+    pointed = VisualPrompt(label="it", frame=0, mask=MaskPrompt(size=(64, 96), counts=counts))
+    with pytest.raises(UnsupportedByEngine, match="no masks"):
+        standin.predictor(StandIn()).open(INFO, Query(prompts=(), objects=(pointed,)))
+
+
+# --- what is asked besides --------------------------------------------------------------------
+
+
+def test_objects_are_left_out_and_all_others_stay_as_they_were() -> None:
+    removed = (Removal(object_id=2), Removal(object_id=4, frame=40))
+    everything = track(StandIn(), TEXTS)
+    assert shown(track(StandIn(), replace(TEXTS, remove_objects=removed))) == shown(
+        [
+            FrameResult(
+                frame.index,
+                [
+                    each
+                    for each in frame.objects
+                    if each.object_id != 2 and not (each.object_id == 4 and frame.index >= 40)
+                ],
+            )
+            for frame in everything
+        ]
+    )
+
+
+def test_so_many_objects_at_a_time_and_those_that_were_pointed_at_first() -> None:
+    results = track(native := StandIn(), replace(EVERYTHING, max_objects=3))
+    assert [len(each.objects) for each in results] == [3] * FRAMES
+    ids = [{each.object_id for each in result.objects} for result in results]
+    assert ids[0] == {1, 2, 3}
+    assert ids[-1] == {1, 2, FIRST_POINTED_ID}
+    assert native.model.max_num_objects == standin.MAX_OBJECTS, "of this video alone"
+    assert all(len(each.objects) == 2 for each in track(native, replace(TEXTS, max_objects=2)))
+
+
+def test_objects_below_the_threshold_are_not_tracked() -> None:
+    native = StandIn()
+    assert not named(track(native, replace(TEXTS, score_threshold=0.8)))
+    assert native.model.new_det_thresh == standin.THRESHOLD
+    scores = {
+        (each.score, each.detection_score)
+        for result in track(native, replace(EVERYTHING, score_threshold=0.75))
+        for each in result.objects
+    }
+    assert scores == {(0.75, 0.75), (1.0, None)}, "nobody detected what was pointed at"
 
 
 # --- interruptions and failures ---------------------------------------------------------------
-
-EVERYTHING = Query(
-    prompts=("red", "green"),
-    objects=(VisualPrompt("mine", 4, points=((*at(2, "red", 0), 1),)),),
-)
 
 
 @pytest.mark.parametrize("cut", [5, 15, 16, 17, 20, 28, 39])

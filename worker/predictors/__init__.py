@@ -53,6 +53,8 @@ def load(engine: str) -> Predictor:
         return CpuPredictor()
     if engine == "sam3":
         return _load_sam3(settings)
+    if engine == "sam3-native":
+        return _load_sam3_native(settings)
     module, colon, factory = engine.partition(":")
     if colon:
         predictor: Predictor = getattr(importlib.import_module(module), factory)()
@@ -65,8 +67,26 @@ def _load_sam3(settings: Settings) -> Predictor:
     try:
         from worker.predictors.sam3.predictor import Sam3Predictor
     except ImportError as error:
-        raise ModelLoadFailed(
-            f"the sam3 engine's libraries cannot be imported: {error}",
-            hint="Install them: pip install 'shoal[sam3]'.",
-        ) from error
+        raise _lacking("sam3", error) from error
     return Sam3Predictor(settings.sam3_weights, settings.sam3_revision)
+
+
+def _load_sam3_native(settings: Settings) -> Predictor:
+    try:
+        from worker.predictors.sam3_native.predictor import OVERLAP, Sam3NativePredictor, load
+    except ImportError as error:
+        raise _lacking("sam3-native", error) from error
+    loaded = load(
+        settings.sam3_weights,
+        settings.sam3_revision,
+        settings.sam3_vocabulary,
+        settings.sam3_gpus,
+    )
+    return Sam3NativePredictor(loaded, settings.sam3_window, OVERLAP)
+
+
+def _lacking(engine: str, error: ImportError) -> ModelLoadFailed:
+    return ModelLoadFailed(
+        f"the {engine} engine's libraries cannot be imported: {error}",
+        hint="Install them: pip install 'shoal[sam3]'.",
+    )

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from PIL import Image
 
 from worker.predictors.base import Mask
-
-Direction = Literal["forward", "backward", "both"]
 
 # Labels of points, as the package's tracker reads them (sam3_tracking_predictor.py:223): a box is
 # its first and its last corner.
@@ -19,7 +17,14 @@ OUTSIDE, INSIDE, FIRST_CORNER, LAST_CORNER = 0, 1, 2, 3
 
 
 class Native(Protocol):
-    """What is used of ``sam3.model.sam3_video_predictor.Sam3VideoPredictorMultiGPU``."""
+    """What is used of ``sam3.model.sam3_video_predictor.Sam3VideoPredictorMultiGPU``.
+
+    Attributes:
+        model: of it ``max_num_objects`` and ``new_det_thresh``, for which there is no request. The
+            first GPU decides by them for all (sam3_video_base.py:534).
+    """
+
+    model: Any
 
     def handle_request(self, request: dict[str, Any]) -> dict[str, Any]: ...
 
@@ -56,6 +61,26 @@ def started(native: Native, pictures: Sequence[Image.Image]) -> Iterator[NativeS
         yield NativeSession(native, session_id, len(pictures))
     finally:
         native.handle_request({"type": "close_session", "session_id": session_id})
+
+
+@contextmanager
+def limited(native: Native, max_objects: int, score_threshold: float | None) -> Iterator[None]:
+    """Within, a session finds at most so many objects at a time, from this score on.
+
+    Args:
+        max_objects: 0 for no limit.
+        score_threshold: 0 to 1; None for the package's own, 0.7. It detects nothing below 0.5.
+    """
+    model = native.model
+    before = model.max_num_objects, model.new_det_thresh
+    if max_objects:
+        model.max_num_objects = max_objects
+    if score_threshold is not None:
+        model.new_det_thresh = score_threshold
+    try:
+        yield
+    finally:
+        model.max_num_objects, model.new_det_thresh = before
 
 
 class NativeSession:
@@ -97,12 +122,10 @@ class NativeSession:
             obj_id=object_id,
         )
 
-    def remove(self, object_id: int) -> None:
-        """Track an object no further."""
-        self._ask("remove_object", obj_id=object_id)
-
-    def propagate(self, start: int = 0, direction: Direction = "forward") -> list[list[Sighting]]:
+    def propagate(self, start: int = 0) -> list[list[Sighting]]:
         """Track what was prompted through all frames from ``start`` on.
+
+        Always forward: a video that is tracked backward comes in that order.
 
         Returns:
             For every frame of the session its objects; none where it was not passed.
@@ -111,7 +134,7 @@ class NativeSession:
         request = {
             "type": "propagate_in_video",
             "session_id": self._session_id,
-            "propagation_direction": direction,
+            "propagation_direction": "forward",
             "start_frame_index": start,
         }
         with closing(self._native.handle_stream_request(request)) as answers:

@@ -19,6 +19,7 @@ from worker.predictors.sam3_native.client import Native
 from worker.predictors.sam3_native.session import Sam3NativeSession
 from worker.video.frame import VideoInfo
 
+OVERLAP = 32  # frames: more than twice the hotstart of the package, which is 15
 HINT = "Use the engine sam3, which needs no CUDA device, or a machine that has one."
 
 

@@ -10,10 +10,10 @@ from PIL import Image
 
 from shoal.errors import CheckpointUnusable, GpuOutOfMemory
 from worker.predictors.base import FrameResult, ObjectResult, Query
-from worker.predictors.sam3_native.client import Native, started
+from worker.predictors.sam3_native.client import Native, Sighting, limited, started
 from worker.predictors.sam3_native.join import match
 from worker.predictors.sam3_native.pointing import Hint, Pointed
-from worker.predictors.sam3_native.state import Border, dump, parse, result
+from worker.predictors.sam3_native.state import Border, dump, parse
 from worker.video.frame import Frame, VideoInfo
 
 # What a window says: of each of its frames the objects there.
@@ -37,12 +37,13 @@ class Sam3NativeSession:
         self, native: Native, video: VideoInfo, query: Query, *, window: int, overlap: int
     ) -> None:
         self._native = native
+        self._query = query
         self._texts = tuple(dict.fromkeys(query.prompts))
-        self._pointed = Pointed(query.objects, video)
+        self._pointed = Pointed(query, video)
         self._overlap = overlap
         self._pictures: list[Image.Image] = []
         self._indices: list[int] = []
-        self._border = Border(window, next_id=len(self._pointed.labels) + 1, held=[])
+        self._border = Border(window, next_id=1, held=[])
 
     def step(self, frames: Sequence[Frame]) -> list[FrameResult]:
         """Take the next frames in, and track a window when there is one; see ``Session.step``.
@@ -56,7 +57,7 @@ class Sam3NativeSession:
             self._pictures.append(Image.fromarray(frame.picture.to_ndarray(format="rgb24")))
             while len(self._pictures) >= self._border.window:
                 results += self._advance()
-        return results
+        return [self._as_asked(each) for each in results]
 
     def finish(self) -> list[FrameResult]:
         """The results still owed after the last frame."""
@@ -65,7 +66,7 @@ class Sam3NativeSession:
             results += self._advance()
         results += self._border.held
         self.close()
-        return results
+        return [self._as_asked(each) for each in results]
 
     def state(self) -> bytes:
         """The start of the current window: what was stepped since is to be stepped again."""
@@ -111,15 +112,16 @@ class Sam3NativeSession:
         pictures, held = self._pictures[:count], self._border.held
         found = self._follow(pictures, self._pointed.hints(self._indices[:count], held))
         next_id = self._border.next_id
+        limits = self._query.max_objects, self._query.score_threshold
         for text in self._texts:
-            with started(self._native, pictures) as session:
+            with limited(self._native, *limits), started(self._native, pictures) as session:
                 seen = session.find(text)
             ids = match([self._of_text(text, known) for known in held], seen[: len(held)])
             for objects, sightings in zip(found, seen, strict=True):
                 for each in sightings:
                     if each.id not in ids:
                         ids[each.id], next_id = next_id, next_id + 1
-                    objects.append(result(ids[each.id], text, each.score, each.mask))
+                    objects.append(_as_result(each, ids[each.id], text, each.score))
         return found, next_id
 
     def _follow(self, pictures: list[Image.Image], hints: dict[int, list[Hint]]) -> Found:
@@ -138,10 +140,17 @@ class Sam3NativeSession:
                     session.point(frame, hint.object_id, hint.points, hint.labels)
                 for n, sightings in enumerate(session.propagate(frame)[frame:], frame):
                     found[n] = [
-                        result(each.id, self._pointed.labels[each.id], each.score, each.mask)
+                        _as_result(each, each.id, self._pointed.labels[each.id], None)
                         for each in sightings
                     ]
         return found
+
+    def _as_asked(self, known: FrameResult) -> FrameResult:
+        """Without what shall be left out, and no more than asked for: pointed at, then oldest."""
+        limit = self._query.max_objects or len(known.objects)
+        kept = sorted(known.objects, key=lambda o: o.object_id not in self._pointed.labels)[:limit]
+        ids = {o.object_id for o in kept if not self._query.leaves_out(o.object_id, known.index)}
+        return FrameResult(known.index, [o for o in known.objects if o.object_id in ids])
 
     def _of_text(self, text: str, known: FrameResult) -> list[ObjectResult]:
         """Objects that were found by a text, and not pointed at under the same name."""
@@ -170,3 +179,13 @@ class Sam3NativeSession:
             )
         torch.cuda.empty_cache()
         self._border = replace(self._border, window=window)
+
+
+def _as_result(
+    seen: Sighting, object_id: int, prompt: str, detection_score: float | None
+) -> ObjectResult:
+    """With the box of the mask, and the package's one score, which is no frame's in particular."""
+    mask = seen.mask
+    height, width = mask.bits.shape
+    box = (float(mask.x), float(mask.y), float(mask.x + width), float(mask.y + height))
+    return ObjectResult(object_id, prompt, seen.score, box, mask, detection_score)

@@ -69,6 +69,8 @@ def _dump(seen: ObjectResult) -> dict[str, Any]:
         "id": seen.object_id,
         "prompt": seen.prompt,
         "score": seen.score,
+        "box": seen.box,
+        "detection_score": seen.detection_score,
         "mask": [seen.mask.x, seen.mask.y, *bits.shape, packed],
     }
 
@@ -77,11 +79,11 @@ def _load(fields: dict[str, Any]) -> ObjectResult:
     x, y, height, width, text = fields["mask"]
     packed = np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8)
     bits = np.unpackbits(packed, count=height * width).reshape(height, width)
-    return result(fields["id"], fields["prompt"], fields["score"], Mask(x, y, bits))
-
-
-def result(object_id: int, prompt: str, score: float, mask: Mask) -> ObjectResult:
-    """An object with the box of its mask, which is not empty."""
-    height, width = mask.bits.shape
-    box = (float(mask.x), float(mask.y), float(mask.x + width), float(mask.y + height))
-    return ObjectResult(object_id, prompt, score, box, mask)
+    return ObjectResult(
+        fields["id"],
+        fields["prompt"],
+        fields["score"],
+        tuple(fields["box"]),
+        Mask(x, y, bits),
+        fields["detection_score"],
+    )
