@@ -30,7 +30,8 @@ from shoal.errors import (
     UploadTooLarge,
     VideoTooLarge,
 )
-from shoal.jobs import JobSpec, State, clean_prompts
+from shoal.jobs import JobSpec, State
+from shoal.prompts import clean_prompts
 from shoal.records import Record
 from shoal.results import parts_prefix
 from shoal.settings import Settings

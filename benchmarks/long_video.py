@@ -25,6 +25,7 @@ from benchmarks.report import machine, print_json, print_table  # noqa: E402
 from worker.output import Whole  # noqa: E402
 from worker.pipeline import process  # noqa: E402
 from worker.predictors import load  # noqa: E402
+from worker.predictors.base import Query  # noqa: E402
 from worker.sinks.masks import MasksSink  # noqa: E402
 from worker.sinks.overlay import OverlaySink  # noqa: E402
 from worker.video.source import open_source  # noqa: E402
@@ -65,7 +66,9 @@ def measure(engine: str, prompts: list[str], video: Path, folder: Path) -> dict[
             OverlaySink(folder / "overlay.mp4", source.info, prompts, source.info.fps),
             MasksSink(folder / "masks.parquet", source.info),
         )
-        summary = process(source, predictor, prompts, Whole(sinks), on_progress=memory.note)
+        summary = process(
+            source, predictor, Query(tuple(prompts)), Whole(sinks), on_progress=memory.note
+        )
     seconds = time.perf_counter() - start
     settled = memory.by_frame[SETTLED]
     last = max(memory.by_frame)

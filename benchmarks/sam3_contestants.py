@@ -28,6 +28,7 @@ from torch import Tensor
 from transformers import Sam3VideoModel, Sam3VideoProcessor
 
 from benchmarks.sam3_cases import Case, Measured
+from worker.predictors.base import Query
 from worker.predictors.sam3 import session as sessions
 from worker.predictors.sam3.predictor import Sam3Predictor
 from worker.video.frame import Frame, VideoInfo
@@ -112,7 +113,7 @@ class Ours:
         sessions.look_ahead = look_ahead
 
     def run(self, case: Case, info: VideoInfo, frames: list[Frame], watch: Watch) -> None:
-        session = self._predictor.open(info, PROMPTS[: case.prompts])
+        session = self._predictor.open(info, Query(PROMPTS[: case.prompts]))
         try:
             for number in range(case.frames):
                 frame = replace(frames[number % len(frames)], index=number)

@@ -41,6 +41,27 @@ class InvalidPrompt(RequestError):
     default_hint = "Give 1 to 16 prompts of 1 to 100 characters each, such as 'person'."
 
 
+class InvalidVisualPrompt(RequestError):
+    """An object that was pointed at in a way that makes no sense, or not within the video."""
+
+    code = "invalid_visual_prompt"
+    default_hint = "docs/prompts.md shows how to point at objects: points, a box or a mask."
+
+
+class FrameNotFound(RequestError):
+    """A visual prompt on a frame that the video does not have, or that is not reached."""
+
+    code = "frame_not_found"
+    default_hint = "Frames count from 0; 'max_frames' must leave those with visual prompts in."
+
+
+class UnsupportedByEngine(RequestError):
+    """The engine cannot do what the job asks for."""
+
+    code = "unsupported_by_engine"
+    default_hint = "Leave it out, or choose another engine."
+
+
 class UnknownPrompt(RequestError):
     """The engine has a fixed vocabulary and the prompt is not in it."""
 

@@ -11,7 +11,8 @@ from shoal.cli import output
 from shoal.cli.session import Batch, Json, resolve, session_of
 from shoal.errors import ResultNotFound
 from shoal.exits import Exit
-from shoal.jobs import State, clean_prompts
+from shoal.jobs import State
+from shoal.prompts import clean_prompts
 
 if TYPE_CHECKING:
     from shoal.client import Client

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tests.sam3 import videos
+from worker.predictors.base import Query
 from worker.predictors.sam3.predictor import Sam3Predictor
 from worker.predictors.sam3.session import Sam3Session
 
@@ -43,7 +44,7 @@ def tensor_bytes() -> int:
 
 def test_state_and_session_are_as_large_late_as_early(reconditioning: Path) -> None:
     """At frames 60 and 180: more would take long on a CPU."""
-    session = Sam3Predictor(str(reconditioning)).open(videos.INFO, PROMPTS)
+    session = Sam3Predictor(str(reconditioning)).open(videos.INFO, Query(PROMPTS))
     sizes, items, tensors = [], [], []
     for frame in videos.stream(181):
         session.step([frame])
@@ -59,7 +60,7 @@ def test_state_and_session_are_as_large_late_as_early(reconditioning: Path) -> N
 
 def test_a_crowd_that_comes_and_goes_leaves_nothing_behind(forgetful: Path) -> None:
     """Dozens of objects are removed along the way."""
-    session = Sam3Predictor(str(forgetful)).open(videos.INFO, PROMPTS)
+    session = Sam3Predictor(str(forgetful)).open(videos.INFO, Query(PROMPTS))
     sizes = {}
     for frame in videos.stream(120):
         session.step([frame])
@@ -76,7 +77,7 @@ def test_a_crowd_that_comes_and_goes_leaves_nothing_behind(forgetful: Path) -> N
 
 def test_host_memory_does_not_grow_over_many_frames(predictor: Sam3Predictor) -> None:
     process = psutil.Process(os.getpid())
-    session = predictor.open(videos.INFO, ("a",))
+    session = predictor.open(videos.INFO, Query(("a",)))
     resident = []
     for frame in videos.stream(400):
         session.step([frame])

@@ -19,7 +19,7 @@ from av.video.reformatter import VideoReformatter
 
 from shoal.engines.cpu import WORDS, resolve
 from shoal.errors import CheckpointUnusable, ModelLoadFailed
-from worker.predictors.base import FrameResult, Mask, ObjectResult
+from worker.predictors.base import FrameResult, Mask, ObjectResult, Query
 from worker.predictors.cpu.detector import NanoDet
 from worker.predictors.cpu.masks import PersonMasks, cut_out
 from worker.predictors.cpu.tracker import Box, Track, Tracker, TrackState
@@ -64,11 +64,9 @@ class CpuPredictor:
         """The video's own rate, up to 15 frames per second."""
         return min(video.fps, MAX_TRACKING_FPS)
 
-    def open(
-        self, video: VideoInfo, prompts: Sequence[str], state: bytes | None = None
-    ) -> CpuSession:
+    def open(self, video: VideoInfo, query: Query, state: bytes | None = None) -> CpuSession:
         """Start a video, or continue one; see ``Predictor.open``."""
-        return CpuSession(self._detector, self._person_masks, video, prompts, state)
+        return CpuSession(self._detector, self._person_masks, video, query, state)
 
 
 @dataclass(slots=True)
@@ -96,13 +94,13 @@ class CpuSession:
         detector: NanoDet,
         person_masks: PersonMasks,
         video: VideoInfo,
-        prompts: Sequence[str],
+        query: Query,
         state: bytes | None,
     ) -> None:
         self._detector = detector
         self._person_masks = person_masks
-        self._prompts = tuple(prompts)
-        self._classes = [resolve(prompt) for prompt in prompts]
+        self._prompts = query.prompts
+        self._classes = [resolve(prompt) for prompt in query.prompts]
         buffer = TRACKING_BUFFER * max(video.width, video.height)
         self._converter = VideoReformatter()  # one for all frames: it keeps its tables
         self._pending: deque[tuple[int, list[_Sighting]]] = deque()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 import transformers
 
 from shoal.errors import GpuOutOfMemory, InvalidPrompt
+from worker.predictors.base import Query
 from worker.predictors.sam3 import weights
 from worker.predictors.sam3.cleanup import use_fast_mask_iou
 from worker.predictors.sam3.lookahead import Prompts, encode_prompts
@@ -61,9 +61,7 @@ class Sam3Predictor:
         """0: SAM3 finds an object again at any rate."""
         return 0.0
 
-    def open(
-        self, video: VideoInfo, prompts: Sequence[str], state: bytes | None = None
-    ) -> Sam3Session:
+    def open(self, video: VideoInfo, query: Query, state: bytes | None = None) -> Sam3Session:
         """Start a video, or continue one; see ``Predictor.open``.
 
         Raises:
@@ -71,10 +69,12 @@ class Sam3Predictor:
             GpuOutOfMemory: the texts alone do not fit.
         """
         try:
-            encoded = self._encode(tuple(dict.fromkeys(prompts)))
+            encoded = self._encode(tuple(dict.fromkeys(query.prompts)))
         except torch.OutOfMemoryError as error:
             raise GpuOutOfMemory(f"{self.device} has no memory left for a video") from error
-        session = Sam3Session(self._loaded, video, encoded, self._choose_lookahead(len(prompts)))
+        session = Sam3Session(
+            self._loaded, video, encoded, self._choose_lookahead(len(query.prompts))
+        )
         if state is not None:
             session.restore(state)
         return session
