@@ -68,7 +68,11 @@ def _load_sam3(settings: Settings) -> Predictor:
         from worker.predictors.sam3.predictor import Sam3Predictor
     except ImportError as error:
         raise _lacking("sam3", error) from error
-    return Sam3Predictor(settings.sam3_weights, settings.sam3_revision)
+    return Sam3Predictor(
+        settings.sam3_weights,
+        settings.sam3_revision,
+        compile_with="inductor" if settings.sam3_compile else "",
+    )
 
 
 def _load_sam3_native(settings: Settings) -> Predictor:

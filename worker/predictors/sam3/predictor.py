@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 import transformers
+from transformers import Sam3VideoModel
 
 from shoal.errors import GpuOutOfMemory, InvalidPrompt
 from worker.predictors.base import Query
@@ -32,6 +33,7 @@ class Sam3Predictor:
         weights: a directory; empty or ``weights.REPOSITORY`` for that one on the Hugging Face hub.
         revision: of the repository on the hub.
         lookahead: frames encoded together; by default as many as memory allows, 1 on a CPU.
+        compile_with: a backend of ``torch.compile``, such as ``inductor``; empty for none.
 
     Raises:
         ModelLoadFailed: the weights are missing, gated or another model's.
@@ -41,7 +43,11 @@ class Sam3Predictor:
     steps_again = False
 
     def __init__(
-        self, weights_at: str = "", revision: str = "main", lookahead: int | None = None
+        self,
+        weights_at: str = "",
+        revision: str = "main",
+        lookahead: int | None = None,
+        compile_with: str = "",
     ) -> None:
         cuda = torch.cuda.is_available()
         device = torch.device("cuda:0" if cuda else "cpu")
@@ -56,6 +62,9 @@ class Sam3Predictor:
             "torch": torch.__version__,
             "weights": self._loaded.identity,
         }
+        if compile_with:
+            compile_parts(self._loaded.model, compile_with)
+            self.versions["compiled_with"] = compile_with
 
     def tracking_fps(self, video: VideoInfo) -> float:
         """0: SAM3 finds an object again at any rate."""
@@ -106,3 +115,15 @@ class Sam3Predictor:
         free, _ = torch.cuda.mem_get_info(self._loaded.model.device)
         fitting = int(free * LOOKAHEAD_SHARE) // (FRAME_BYTES + prompts * PROMPT_BYTES)
         return max(1, min(MAX_LOOKAHEAD, fitting))
+
+
+def compile_parts(model: Sam3VideoModel, backend: str) -> None:
+    """Have those parts compiled at their first use that capture as one graph each.
+
+    The detector does not: it would break into ten. Frames always come in batches of one size, but
+    objects and their memories in any number.
+    """
+    tracker = model.tracker_model
+    model.detector_model.vision_encoder.compile(backend=backend)
+    tracker.memory_attention.compile(backend=backend, dynamic=True)
+    tracker.memory_encoder.compile(backend=backend, dynamic=True)

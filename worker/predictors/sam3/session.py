@@ -17,6 +17,7 @@ from worker.predictors.sam3.lookahead import Prompts, look_ahead
 from worker.predictors.sam3.memory import Memory
 from worker.predictors.sam3.output import to_result
 from worker.predictors.sam3.tracker import Tracked, Tracker
+from worker.predictors.sam3.upload import Uploads
 from worker.predictors.sam3.weights import Loaded
 from worker.video.frame import Frame, VideoInfo
 
@@ -50,6 +51,7 @@ class Sam3Session:
         self._tracked: deque[Tracked] = deque()  # their results are owed
         self._waiting: list[Waiting] = []
         self._running: Future[list[Tracked]] | None = None
+        self._uploads = Uploads(self._model.device)
         self._thread = ThreadPoolExecutor(1, "sam3")
 
     def step(self, frames: Sequence[Frame]) -> list[FrameResult]:
@@ -121,14 +123,14 @@ class Sam3Session:
 
     def _pixels(self, frame: Frame) -> Tensor:
         """(3, S, S) as the processor makes them, on the device in the model's dtype."""
-        device = self._model.device
         rgb = torch.from_numpy(frame.picture.to_ndarray(format="rgb24"))
-        if device.type == "cuda":
-            rgb = rgb.pin_memory().to(device, non_blocking=True)
-        made = self._processor(
-            images=rgb.permute(2, 0, 1), input_data_format="channels_first", return_tensors="pt"
-        )
-        pixels: Tensor = made.pixel_values[0].to(self._model.dtype)
+        with self._uploads.aside():
+            made = self._processor(
+                images=self._uploads.send(rgb).permute(2, 0, 1),
+                input_data_format="channels_first",
+                return_tensors="pt",
+            )
+            pixels: Tensor = made.pixel_values[0].to(self._model.dtype)
         return pixels
 
     def _track(self, batch: list[Waiting]) -> list[Tracked]:
@@ -148,7 +150,8 @@ class Sam3Session:
         """
         ahead = [left[min(n, len(left) - 1)][1] for n in range(self._lookahead)]
         try:
-            for seen in look_ahead(self._model, self._prompts, torch.stack(ahead))[: len(left)]:
+            pixels = self._uploads.arrived(ahead)
+            for seen in look_ahead(self._model, self._prompts, pixels)[: len(left)]:
                 tracked.append(self._tracker.track(left[0][0], seen))
                 left.popleft()
         except torch.OutOfMemoryError:

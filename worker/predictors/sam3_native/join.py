@@ -33,13 +33,14 @@ def match(
             for old in before:
                 common[old.object_id, new.id] += intersection(old.mask, new.mask)
     ious = {
-        (old, new): pixels / (sizes_before[old] + sizes_after[new] - pixels)
-        for (old, new), pixels in common.items()
+        (known_id, new_id): pixels / (sizes_before[known_id] + sizes_after[new_id] - pixels)
+        for (known_id, new_id), pixels in common.items()
     }
     names: dict[int, int] = {}
-    for (old, new), iou in sorted(ious.items(), key=lambda item: (-item[1], item[0])):
-        if iou >= MIN_IOU and new not in names and old not in names.values():
-            names[new] = old
+    for pair, iou in sorted(ious.items(), key=lambda item: (-item[1], item[0])):
+        known_id, new_id = pair
+        if iou >= MIN_IOU and new_id not in names and known_id not in names.values():
+            names[new_id] = known_id
     return names
 
 
