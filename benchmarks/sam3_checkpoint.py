@@ -39,7 +39,7 @@ def write_full(folder: Path) -> None:
     processor(
         Sam3ImageProcessor(),
         Sam2VideoVideoProcessor(size=square, image_mean=[0.5] * 3, image_std=[0.5] * 3),
-        tiny.tokenizer(),
+        tiny.tokenizer(built.config.detector_config.text_config.vocab_size),
     ).save_pretrained(folder)
 
 

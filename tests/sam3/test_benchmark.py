@@ -19,7 +19,7 @@ def test_it_runs_from_its_clip_to_its_figures(sample_clip: Path) -> None:
     table, _, line = run.stdout.rstrip().rpartition("\n")
     assert "p2_o2 reference" in table
     figures = json.loads(line)
-    for case in ("p1_o2", "p2_o2"):
+    for case in ("p2_o2",):
         ratio = figures[f"fps_{case}"] / figures[f"reference_fps_{case}"]
         assert abs(figures[f"ratio_{case}"] - ratio) < 0.1 * ratio
         assert f"busy_{case}" in figures

@@ -98,11 +98,16 @@ def _bias(model: Sam3VideoModel) -> None:
         head.proj_out.bias.fill_(1.0)
 
 
-def tokenizer() -> CLIPTokenizer:
-    """CLIP's alphabet of bytes without a single merge: every letter is a token."""
+def tokenizer(size: int = 0) -> CLIPTokenizer:
+    """CLIP's alphabet of bytes without a single merge: every letter is a token.
+
+    Args:
+        size: of the vocabulary, at least; what it lacks is filled up with words that do not occur.
+    """
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     letters = [chr(b) for b in printable] + [chr(256 + i) for i in range(256 - len(printable))]
     words = [*letters, *(letter + "</w>" for letter in letters)]
+    words += [f"<unused {n}>" for n in range(size - len(words) - 2)]
     words += ["<|startoftext|>", "<|endoftext|>"]
     vocabulary = {word: number for number, word in enumerate(words)}
     return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=32)
