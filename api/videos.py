@@ -17,6 +17,7 @@ from shoal import engines
 from shoal.errors import (
     InvalidOption,
     InvalidPrompt,
+    InvalidVisualPrompt,
     JobNotFound,
     LocationForbidden,
     RedisUnavailable,
@@ -26,12 +27,13 @@ from shoal.errors import (
     StorageUnavailable,
     UnknownEngine,
     UnknownPrompt,
+    UnsupportedByEngine,
     UnsupportedLocation,
     UploadTooLarge,
     VideoTooLarge,
 )
 from shoal.jobs import JobSpec, State
-from shoal.prompts import clean_prompts
+from shoal.prompts import clean_objects, clean_prompts
 from shoal.records import Record
 from shoal.results import parts_prefix
 from shoal.settings import Settings
@@ -55,8 +57,10 @@ router = APIRouter(prefix="/videos", tags=["videos"])
         LocationForbidden,
         UploadTooLarge,
         InvalidPrompt,
+        InvalidVisualPrompt,
         UnknownPrompt,
         UnknownEngine,
+        UnsupportedByEngine,
         InvalidOption,
         UnsupportedLocation,
         VideoTooLarge,
@@ -65,7 +69,7 @@ router = APIRouter(prefix="/videos", tags=["videos"])
     ),
 )
 def submit(
-    submission: Annotated[Submission, Body(examples=[examples.SUBMISSION])],
+    submission: Annotated[Submission, Body(examples=[examples.SUBMISSION, examples.POINTING])],
     response: Response,
     queue: QueueDep,
     settings: SettingsDep,
@@ -164,12 +168,14 @@ def specify(submission: Submission, settings: Settings) -> JobSpec:
     """The job that a request asks for; reads no more of the video than its size.
 
     Raises:
-        InvalidPrompt, UnknownPrompt, UnknownEngine
+        InvalidPrompt, InvalidVisualPrompt, UnknownPrompt, UnknownEngine, UnsupportedByEngine
         UnsupportedLocation, LocationForbidden, SourceNotFound, StorageUnavailable
         VideoTooLarge: more bytes than SHOAL_MAX_VIDEO_BYTES.
     """
-    prompts = clean_prompts(submission.prompts)
-    engines.check_prompts(submission.options.engine, prompts)
+    objects = clean_objects(submission.objects)
+    prompts = clean_prompts(submission.prompts, may_lack=bool(objects))
+    options, removals = submission.options, tuple(submission.remove_objects)
+    engines.check(options.engine, prompts, engines.features(options, objects, removals))
     storage = storage_for(submission.uri, settings)
     video = storage.stat(submission.uri)
     if video.size > settings.max_video_bytes:
@@ -181,7 +187,9 @@ def specify(submission: Submission, settings: Settings) -> JobSpec:
         version=video.version,
         size=video.size,
         prompts=prompts,
-        options=submission.options,
+        objects=objects,
+        remove_objects=removals,
+        options=options,
         results=_results_uri(video.uri, storage, settings),
     )
 

@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 import av
 
 import shoal
-from shoal.engines import AUTO
+from shoal import engines
 from shoal.errors import CheckpointUnusable, Stopped, UnknownEngine, VideoTooLarge
 from shoal.jobs import JobSpec
 from shoal.prompts import check_fits
@@ -154,11 +154,14 @@ class VideoJob:
 
     def _check_engine(self) -> None:
         wanted = self.spec.options.engine
-        if wanted not in (AUTO, self.predictor.name):
+        if wanted not in (engines.AUTO, self.predictor.name):
             raise UnknownEngine(
                 f"the job asks for engine {wanted!r}, this worker runs {self.predictor.name!r}",
                 hint=f"Start a worker with SHOAL_ENGINE={wanted}, or submit with 'auto'.",
             )
+        if self.predictor.name in engines.names():  # with 'auto' another one was able
+            asked = engines.features(self.spec.options, self.spec.objects, self.spec.remove_objects)
+            engines.check(self.predictor.name, self.spec.prompts, asked)
 
     def _fetch(self) -> Path:
         storage = storage_for(self.spec.uri, self.settings)

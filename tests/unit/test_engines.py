@@ -83,35 +83,39 @@ def test_a_refusal_without_close_words_claims_none() -> None:
     assert "closest" not in str(caught.value)
 
 
-def test_check_prompts_wants_every_prompt_known() -> None:
-    engines.check_prompts("cpu", ["person", "cars"])
+def test_check_wants_every_prompt_known() -> None:
+    engines.check("cpu", ["person", "cars"])
     with pytest.raises(UnknownPrompt, match="unicorn"):
-        engines.check_prompts("cpu", ["person", "unicorn"])
+        engines.check("cpu", ["person", "unicorn"])
 
 
 @pytest.mark.parametrize("engine", ["auto", "sam3"])
 def test_sam3_answers_any_short_phrase_and_auto_with_it(engine: str) -> None:
-    engines.check_prompts(engine, ["person", "a unicorn that doesn't smile", "№ 7", "x" * 90])
-    engines.check_prompts(engine, ["the " * 30])
+    engines.check(engine, ["person", "a unicorn that doesn't smile", "№ 7", "x" * 90])
+    engines.check(engine, ["the " * 30])
     for long in ("the " * 31, "7" * 31, "a-" * 16):
         with pytest.raises(InvalidPrompt, match="32"):
-            engines.check_prompts(engine, ["person", long])
+            engines.check(engine, ["person", long])
 
 
 def test_auto_is_satisfied_by_any_one_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(prompt: str) -> None:
         raise UnknownPrompt(prompt)
 
-    monkeypatch.setattr(engines, "_CHECKS", {"open": lambda prompt: None, "closed": refuse})
-    engines.check_prompts("auto", ["person", "unicorn"])
+    monkeypatch.setattr(
+        engines,
+        "_ENGINES",
+        {"open": engines.Engine(lambda prompt: None), "closed": engines.Engine(refuse)},
+    )
+    engines.check("auto", ["person", "unicorn"])
     with pytest.raises(UnknownPrompt):
-        engines.check_prompts("closed", ["person", "unicorn"])
+        engines.check("closed", ["person", "unicorn"])
 
 
 def test_an_unknown_engine_is_refused_with_the_known_ones() -> None:
     assert "cpu" in engines.names()
     assert "auto" not in engines.names()
-    for refuse in (lambda: engines.check_prompts("gpu", ["person"]), lambda: load("gpu")):
+    for refuse in (lambda: engines.check("gpu", ["person"]), lambda: load("gpu")):
         with pytest.raises(UnknownEngine, match="'gpu'") as caught:
             refuse()
         assert "auto, cpu" in caught.value.hint
@@ -119,7 +123,7 @@ def test_an_unknown_engine_is_refused_with_the_known_ones() -> None:
 
 def test_checking_a_prompt_needs_no_worker_library() -> None:
     code = (
-        "import sys; from shoal import engines; engines.check_prompts('auto', ['person']);"
+        "import sys; from shoal import engines; engines.check('auto', ['person']);"
         "print({'numpy', 'cv2', 'onnxruntime', 'av', 'worker'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -77,20 +78,20 @@ class Sam3Predictor:
             InvalidPrompt: there is none, or one is too long for the text encoder.
             GpuOutOfMemory: the texts alone do not fit.
         """
+        query = replace(query, prompts=tuple(dict.fromkeys(query.prompts)))
+        if not query.labels:
+            raise InvalidPrompt("there is no prompt")
         try:
-            encoded = self._encode(tuple(dict.fromkeys(query.prompts)))
+            prompts = self._encode(query.prompts) if query.prompts else None
         except torch.OutOfMemoryError as error:
             raise GpuOutOfMemory(f"{self.device} has no memory left for a video") from error
-        session = Sam3Session(
-            self._loaded, video, encoded, self._choose_lookahead(len(query.prompts))
-        )
+        lookahead = self._choose_lookahead(len(query.prompts))
+        session = Sam3Session(self._loaded, video, query, prompts, lookahead)
         if state is not None:
             session.restore(state)
         return session
 
     def _encode(self, texts: tuple[str, ...]) -> Prompts:
-        if not texts:
-            raise InvalidPrompt("there is no prompt")
         model = self._loaded.model
         config: Any = model.config
         limit = config.detector_config.text_config.max_position_embeddings

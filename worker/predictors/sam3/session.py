@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,11 +12,13 @@ import torch
 from torch import Tensor
 
 from shoal.errors import CheckpointUnusable, GpuOutOfMemory
-from worker.predictors.base import FrameResult
+from worker.predictors.base import FrameResult, Query
 from worker.predictors.sam3 import state as states
+from worker.predictors.sam3.limits import limited
 from worker.predictors.sam3.lookahead import Prompts, look_ahead
 from worker.predictors.sam3.memory import Memory
 from worker.predictors.sam3.output import to_result
+from worker.predictors.sam3.pointing import Pointed
 from worker.predictors.sam3.tracker import Tracked, Tracker
 from worker.predictors.sam3.upload import Uploads
 from worker.predictors.sam3.weights import Loaded
@@ -38,16 +41,19 @@ class Sam3Session:
         self,
         loaded: Loaded,
         video: VideoInfo,
-        prompts: Prompts,
+        query: Query,
+        prompts: Prompts | None,
         lookahead: int,
     ) -> None:
-        self._model = loaded.model
+        self._model = limited(loaded.model, query)
         self._processor = loaded.processor
         self._weights = loaded.identity
         self._size = (video.height, video.width)
+        self._query = query
         self._prompts = prompts
+        self._pointed = Pointed(query, self._size)
         self._lookahead = lookahead
-        self._tracker = Tracker(self._model, self._empty_memory())
+        self._tracker = self._fresh_tracker(self._empty_memory())
         self._tracked: deque[Tracked] = deque()  # their results are owed
         self._waiting: list[Waiting] = []
         self._running: Future[list[Tracked]] | None = None
@@ -98,7 +104,7 @@ class Sam3Session:
                 raise CheckpointUnusable(f"SAM3's state has {fact} {text[fact]!r}, not {ours!r}")
         memory = self._empty_memory()
         states.fill_memory(memory, text, parts)
-        self._tracker = Tracker(self._model, memory, text["frame"])
+        self._tracker = self._fresh_tracker(memory, text["frame"])
         self._tracked += states.owed_frames(text, parts, self._model.device)
         self._lookahead = text["lookahead"]
 
@@ -108,7 +114,7 @@ class Sam3Session:
         self._running = None
         self._waiting.clear()
         self._tracked.clear()
-        self._tracker = Tracker(self._model, self._empty_memory())
+        self._tracker = self._fresh_tracker(self._empty_memory())
 
     def _catch_up(self) -> None:
         """Track all frames that were stepped."""
@@ -160,7 +166,7 @@ class Sam3Session:
 
     def _halve(self) -> None:
         if self._lookahead == 1:
-            prompts, objects = len(self._prompts.texts), len(self._tracker.memory.obj_ids)
+            prompts, objects = len(self._query.prompts), len(self._tracker.memory.obj_ids)
             raise GpuOutOfMemory(
                 f"{self._model.device} has too little memory to track {objects} objects "
                 f"of {prompts} prompts"
@@ -176,8 +182,13 @@ class Sam3Session:
         while len(self._tracked) > held_back:
             removed = set().union(*(each.removed for each in self._tracked))
             frame = self._tracked.popleft()
-            results.append(to_result(frame, removed, self._prompts.texts, self._size))
+            hidden = removed | self._pointed.removed(frame.index)
+            results.append(to_result(frame, hidden, self._query.labels, self._size))
         return results
+
+    def _fresh_tracker(self, memory: Memory, frame: int = 0) -> Tracker:
+        first_score = self._query.score_threshold or 0.0
+        return Tracker(self._model, memory, self._pointed, first_score, frame)
 
     def _empty_memory(self) -> Memory:
         device = self._model.device
@@ -190,6 +201,7 @@ class Sam3Session:
         return {
             "weights": self._weights,
             "dtype": str(self._model.dtype),
-            "prompts": list(self._prompts.texts),
+            "prompts": list(self._query.prompts),
+            "query": hashlib.sha256(repr(self._query).encode()).hexdigest(),
             "size": list(self._size),
         }
