@@ -15,6 +15,7 @@ from api.examples import shown
 from api.problems import documented
 from shoal import engines
 from shoal.errors import (
+    EngineUnavailable,
     InvalidOption,
     InvalidPrompt,
     InvalidVisualPrompt,
@@ -39,6 +40,7 @@ from shoal.results import parts_prefix
 from shoal.settings import Settings
 from shoal.storage import Storage, storage_for
 from shoal.wire import Attempts, Page, Submission, Timeline
+from shoal.workers import list_workers
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,7 @@ router = APIRouter(prefix="/videos", tags=["videos"])
         UnknownPrompt,
         UnknownEngine,
         UnsupportedByEngine,
+        EngineUnavailable,
         InvalidOption,
         UnsupportedLocation,
         VideoTooLarge,
@@ -79,7 +82,11 @@ def submit(
     The same video, prompts and options are the same job: 202 if this request put it on the
     queue (also again, after it had failed or been cancelled), 200 if it was there already.
     """
-    record, queued = queue.submit(specify(submission, settings))
+    spec = specify(submission, settings)
+    if engines.needs_device(spec.options.engine):
+        workers = list_workers(queue.redis, queue.name)
+        engines.check_devices(spec.options.engine, (worker.device for worker in workers))
+    record, queued = queue.submit(spec)
     response.status_code = 202 if queued else 200
     response.headers["Location"] = f"/videos/{record.id}"
     return record

@@ -55,6 +55,13 @@ class FrameNotFound(RequestError):
     default_hint = "Frames count from 0; 'max_frames' must leave those with visual prompts in."
 
 
+class EngineUnavailable(RequestError):
+    """None of the workers that there are could ever run the engine."""
+
+    code = "engine_unavailable"
+    default_hint = "Leave out 'engine', or start a worker that can run it and submit again."
+
+
 class UnsupportedByEngine(RequestError):
     """The engine cannot do what the job asks for."""
 

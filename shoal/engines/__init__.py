@@ -10,7 +10,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from shoal.engines import cpu, sam3
-from shoal.errors import InvalidPrompt, UnknownEngine, UnknownPrompt, UnsupportedByEngine
+from shoal.errors import (
+    EngineUnavailable,
+    InvalidPrompt,
+    UnknownEngine,
+    UnknownPrompt,
+    UnsupportedByEngine,
+)
 from shoal.jobs import Options
 from shoal.prompts import Removal, VisualPrompt
 
@@ -35,10 +41,12 @@ class Engine:
     Attributes:
         check: raises UnknownPrompt or InvalidPrompt for a prompt that it cannot answer.
         cannot: what it cannot do, and why not.
+        device: what the name of its workers' device begins with; empty for any.
     """
 
     check: Callable[[str], object]
     cannot: Mapping[Feature, str] = field(default_factory=dict)
+    device: str = ""
 
 
 # The engine that can do most comes last: what it refuses, no engine does.
@@ -49,6 +57,11 @@ _ENGINES: dict[str, Engine] = {
             (Feature.POINTS, Feature.BOX, Feature.MASK),
             "it finds objects by words alone",
         ),
+    ),
+    "sam3-native": Engine(
+        sam3.check,  # the same text encoder
+        {Feature.MASK: "the requests of Meta's predictor know points and boxes only"},
+        device="cuda",
     ),
     "sam3": Engine(sam3.check),
 }
@@ -101,6 +114,31 @@ def check(engine: str, prompts: Iterable[str], asked: Iterable[Feature] = ()) ->
         else:
             return
     raise refusals[-1]
+
+
+def needs_device(engine: str) -> bool:
+    """Whether ``check_devices`` has anything to check."""
+    return engine in _ENGINES and bool(_ENGINES[engine].device)
+
+
+def check_devices(engine: str, devices: Iterable[str]) -> None:
+    """Tell at submit time that no worker could ever run an engine.
+
+    Args:
+        devices: ``WorkerInfo.device`` of those that there are. One that is still starting has
+            none yet, and may be any. Without workers there is nothing to tell: some may come.
+
+    Raises:
+        EngineUnavailable: all of them are of another kind.
+    """
+    wanted, devices = _ENGINES[engine].device, tuple(devices)
+    if devices and not any(not each or each.startswith(wanted) for each in devices):
+        raise EngineUnavailable(
+            f"the {engine} engine runs on {wanted.upper()} devices only, and the workers have "
+            f"none: {', '.join(dict.fromkeys(devices))}",
+            hint=f"Start a worker with SHOAL_ENGINE={engine} where there is a "
+            f"{wanted.upper()} device, or leave out 'engine'.",
+        )
 
 
 def _check_features(name: str, asked: Iterable[Feature]) -> None:
