@@ -207,3 +207,27 @@ def test_the_queue_and_its_workers(http: httpx.Client, settings: Settings, queue
         "queued": 2, "running": 1, "succeeded": 0, "failed": 0, "cancelled": 0
     }  # fmt: skip
     assert status["workers"] == [worker.model_dump()]
+
+
+def test_an_engine_that_no_worker_could_run_is_refused_with_the_reason(
+    http: httpx.Client, video: Path, queue: JobQueue
+) -> None:
+    """Unless there are no workers yet, or some whose device is not known."""
+
+    def answer() -> httpx.Response:
+        return submit(http, video, options={"engine": "sam3-native"})
+
+    def announce_worker(name: str, device: str) -> None:
+        worker = WorkerInfo(name=name, host="node", pid=1, started_at=1.5, device=device)
+        announce(queue.redis, queue.name, worker, ttl_s=60)
+
+    assert answer().status_code == 202
+    announce_worker("one", "cpu")
+    assert code_of(answer()) == (422, "engine_unavailable")
+    assert "CUDA devices only" in answer().json()["detail"]
+    assert "SHOAL_ENGINE=sam3-native" in answer().json()["hint"]
+    assert submit(http, video, options={"engine": "sam3"}).status_code == 202
+    announce_worker("two", "")
+    assert answer().status_code == 200
+    announce_worker("two", "cuda:0 GPU")
+    assert answer().status_code == 200

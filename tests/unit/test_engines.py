@@ -8,8 +8,14 @@ import sys
 import pytest
 
 from shoal import engines
-from shoal.engines import cpu
-from shoal.errors import InvalidPrompt, UnknownEngine, UnknownPrompt
+from shoal.engines import Feature, cpu
+from shoal.errors import (
+    EngineUnavailable,
+    InvalidPrompt,
+    UnknownEngine,
+    UnknownPrompt,
+    UnsupportedByEngine,
+)
 from worker.predictors import load
 
 
@@ -128,3 +134,22 @@ def test_checking_a_prompt_needs_no_worker_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_sam3_native_is_asked_by_texts_points_and_boxes() -> None:
+    able = {Feature.POINTS, Feature.BOX, Feature.MAX_OBJECTS, Feature.REMOVE_OBJECTS}
+    engines.check("sam3-native", ["anything"], able)
+    with pytest.raises(InvalidPrompt, match="32"):
+        engines.check("sam3-native", ["the " * 31])
+    with pytest.raises(UnsupportedByEngine, match="mask") as caught:
+        engines.check("sam3-native", [], [Feature.MASK])
+    assert "sam3" in caught.value.hint
+
+
+def test_an_engine_for_one_kind_of_device_is_refused_where_no_worker_has_it() -> None:
+    assert engines.needs_device("sam3-native")
+    assert not any(map(engines.needs_device, ("auto", "cpu", "sam3")))
+    for devices in ([], [""], ["cpu", ""], ["cpu", "cuda:0 GPU"]):
+        engines.check_devices("sam3-native", devices)
+    with pytest.raises(EngineUnavailable, match=r"CUDA devices only.*: cpu$"):
+        engines.check_devices("sam3-native", ["cpu", "cpu"])
