@@ -29,10 +29,12 @@ from transformers import Sam3VideoModel, Sam3VideoProcessor
 
 from benchmarks.sam3_cases import Case, Measured
 from worker.predictors.base import Query
-from worker.predictors.sam3 import session as sessions
+from worker.predictors.sam3 import session
 from worker.predictors.sam3.predictor import Sam3Predictor
 from worker.video.frame import Frame, VideoInfo
 from worker.video.source import open_source
+
+sessions: Any = session  # one of its functions is replaced
 
 PICTURES = 100  # of the clip; they are repeated
 SAMPLE_MS = 100  # between two looks at the device
@@ -96,7 +98,7 @@ class Ours:
 
     def __init__(self, checkpoint: Path) -> None:
         self._predictor = Sam3Predictor(str(checkpoint))
-        self._look_ahead: Any = sessions.look_ahead
+        self._look_ahead = sessions.look_ahead
 
     @property
     def model(self) -> Any:

@@ -51,7 +51,6 @@ class Settings(BaseSettings):
     sam3_revision: str = "3c879f39826c281e95690f02c7821c4de09afae7"  # a commit of facebook/sam3
 
     sam3_compile: bool = False  # sam3: compile parts of the model; its first videos take longer
-    sam3_vocabulary: str = ""  # sam3-native: a path; empty: beside the weights, or of open_clip
     sam3_gpus: Annotated[tuple[int, ...], NoDecode] = ()  # sam3-native: indices; empty: the first
     sam3_window: int = Field(256, ge=64)  # sam3-native: frames that it gets at a time
 

@@ -69,6 +69,7 @@ def test_the_same_video_again_is_the_same_job(
         ({"prompts": ["x" * 101]}, 422, "invalid_prompt"),
         ({"prompts": [f"p{i}" for i in range(17)]}, 422, "invalid_prompt"),
         ({"prompts": ["octopus"], "options": {"engine": "cpu"}}, 422, "unknown_prompt"),
+        ({"prompts": ["7" * 31], "options": {"engine": "sam3"}}, 422, "invalid_prompt"),
         ({"options": {"engine": "oracle"}}, 422, "unknown_engine"),
         ({"options": {"sample_fps": "often"}}, 422, "invalid_option"),
         ({"options": {"colour": "red"}}, 422, "invalid_option"),

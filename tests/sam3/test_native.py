@@ -18,6 +18,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from shoal.engines import clip
 from shoal.errors import (
     CheckpointUnusable,
     GpuOutOfMemory,
@@ -31,7 +32,6 @@ from tests.sam3 import native_standin as standin
 from tests.sam3 import videos
 from tests.sam3.native_standin import StandIn
 from worker.predictors.base import FrameResult, Mask, ObjectResult, Query, Removal, VisualPrompt
-from worker.predictors.sam3_native import files
 from worker.predictors.sam3_native import predictor as predictors
 from worker.predictors.sam3_native.client import Sighting
 from worker.predictors.sam3_native.join import match
@@ -456,27 +456,26 @@ def built(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    """A directory with all that the package needs."""
+    """A directory that holds a checkpoint."""
     folder = tmp_path / "weights"
     folder.mkdir()
-    for name in (files.CHECKPOINT, files.VOCABULARY):
-        (folder / name).write_bytes(b"here")
+    (folder / "sam3.pt").write_bytes(b"here")
     return folder
 
 
 def test_the_package_is_built_with_its_files_on_the_gpus(
     built: dict[str, Any], weights: Path
 ) -> None:
-    loaded = predictors.load(str(weights), "", "", ())
+    loaded = predictors.load(str(weights), "", ())
     assert built == {
         "checkpoint_path": str(weights / "sam3.pt"),
-        "bpe_path": str(weights / files.VOCABULARY),
+        "bpe_path": str(clip.VOCABULARY),
         "gpus_to_use": [0],
     }
     assert loaded.device == "cuda:0 GPU"
     assert loaded.versions["sam3"] == "0.1.4"
     assert loaded.versions["weights"].startswith("weights/sam3.pt sha256:")
-    assert predictors.load(str(weights), "", "", (0, 1)).device == "cuda:0,1 GPU"
+    assert predictors.load(str(weights), "", (0, 1)).device == "cuda:0,1 GPU"
     assert built["gpus_to_use"] == [0, 1]
 
 
@@ -490,7 +489,7 @@ def test_anywhere_but_on_cuda_it_is_refused(
     monkeypatch: pytest.MonkeyPatch, built: dict[str, Any], weights: Path
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    error = refused(str(weights), "", "", ())
+    error = refused(str(weights), "", ())
     assert "CUDA devices only" in str(error)
     assert "sam3" in error.hint
     assert not built, "the package is not even imported"
@@ -499,46 +498,21 @@ def test_anywhere_but_on_cuda_it_is_refused(
 def test_what_is_missing_is_named_with_what_to_do(
     monkeypatch: pytest.MonkeyPatch, built: dict[str, Any], weights: Path, tmp_path: Path
 ) -> None:
-    error = refused(str(weights), "", "", (0, 2))
+    error = refused(str(weights), "", (0, 2))
     assert "no CUDA device 2, there are 2" in str(error)
     assert "SHOAL_SAM3_GPUS" in error.hint
-    error = refused(str(tmp_path), "", "", ())
+    error = refused(str(tmp_path), "", ())
     assert f"no {tmp_path}/sam3.pt" in str(error)
     assert "SHOAL_SAM3_WEIGHTS" in error.hint
-    error = refused(str(weights), "", str(tmp_path / "none"), ())
-    assert f"no file: {tmp_path}/none" in str(error)
-    (weights / files.VOCABULARY).unlink()
-    monkeypatch.setattr(files, "CARRIERS", ("open_clip_is_not_here",))
-    error = refused(str(weights), "", "", ())
-    assert files.VOCABULARY in str(error)
-    assert "open_clip_torch" in error.hint
-    assert "SHOAL_SAM3_VOCABULARY" in error.hint
     assert not built
     monkeypatch.setattr(predictors, "find_spec", lambda name: None)
-    assert "shoal[sam3]" in refused(str(weights), "", "", ()).hint
+    assert "shoal[sam3]" in refused(str(weights), "", ()).hint
 
 
 def test_weights_that_do_not_match_are_named(built: dict[str, Any], weights: Path) -> None:
     broken = weights.rename(weights.with_name("broken"))
-    error = refused(str(broken), "", "", ())
+    error = refused(str(broken), "", ())
     assert str(error) == f"the package sam3 cannot load {broken}/sam3.pt: size mismatch"
-
-
-def test_the_vocabulary_is_found_where_it_may_be(
-    monkeypatch: pytest.MonkeyPatch, weights: Path, tmp_path: Path
-) -> None:
-    """A path that is set, beside the weights, or in a package, which is not imported."""
-    package = tmp_path / "packages" / "carrier"
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text("raise ImportError")
-    (package / files.VOCABULARY).touch()
-    monkeypatch.syspath_prepend(package.parent)
-    monkeypatch.setattr(files, "CARRIERS", ("nowhere", "carrier"))
-    mine = tmp_path / "mine.gz"
-    mine.touch()
-    assert files.vocabulary(str(mine), weights) == mine
-    assert files.vocabulary("", weights) == weights / files.VOCABULARY
-    assert files.vocabulary("", tmp_path) == package / files.VOCABULARY
 
 
 # --- the real package -------------------------------------------------------------------------
@@ -549,11 +523,10 @@ def test_the_real_package_takes_our_requests(tmp_path: Path) -> None:
     """At full size with random weights: what it finds means nothing, how it answers does."""
     from sam3.model_builder import build_sam3_video_model
 
-    vocabulary = str(files.vocabulary("", tmp_path))
-    model = build_sam3_video_model(load_from_HF=False, bpe_path=vocabulary)
-    torch.save(model.state_dict(), tmp_path / files.CHECKPOINT)
+    model = build_sam3_video_model(load_from_HF=False, bpe_path=str(clip.VOCABULARY))
+    torch.save(model.state_dict(), tmp_path / "sam3.pt")
     del model
-    loaded = predictors.load(str(tmp_path), "", vocabulary, ())
+    loaded = predictors.load(str(tmp_path), "", ())
     engine = predictors.Sam3NativePredictor(loaded, window=16, overlap=4)
     results = videos.track(engine.open(INFO, EVERYTHING), make())
     assert [result.index for result in results] == [2 * t for t in range(FRAMES)]

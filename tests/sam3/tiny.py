@@ -113,7 +113,7 @@ def tokenizer(size: int = 0) -> CLIPTokenizer:
     return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=32)
 
 
-def _config(words: int, config: dict[str, float]) -> Sam3VideoConfig:
+def _config(words: int, config: dict[str, Any]) -> Sam3VideoConfig:
     vision = {
         "model_type": "sam3_vision_model",
         "fpn_hidden_size": WIDTH,

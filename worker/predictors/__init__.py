@@ -83,7 +83,6 @@ def _load_sam3_native(settings: Settings) -> Predictor:
     loaded = load(
         settings.sam3_weights,
         settings.sam3_revision,
-        settings.sam3_vocabulary,
         settings.sam3_gpus,
     )
     return Sam3NativePredictor(loaded, settings.sam3_window, OVERLAP)

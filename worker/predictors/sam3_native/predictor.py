@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 
+from shoal.engines import clip
 from shoal.errors import ModelLoadFailed
 from worker.predictors.base import Query
-from worker.predictors.sam3_native import files
+from worker.predictors.sam3_native import weights
 from worker.predictors.sam3_native.client import Native
 from worker.predictors.sam3_native.session import Sam3NativeSession
 from worker.video.frame import VideoInfo
@@ -37,15 +38,14 @@ class Loaded:
     versions: dict[str, str]
 
 
-def load(weights: str, revision: str, vocabulary: str, gpus: Sequence[int]) -> Loaded:
+def load(weights_at: str, revision: str, gpus: Sequence[int]) -> Loaded:
     """Load the package.
 
     Its tracker enters autocast for the thread that loads it, for good
     (sam3_tracking_predictor.py:50): that thread has to use it, too.
 
     Args:
-        weights, revision: see ``files.checkpoint``.
-        vocabulary: see ``files.vocabulary``.
+        weights_at, revision: see ``weights.checkpoint``.
         gpus: indices of CUDA devices that share the work; empty for the first one.
 
     Raises:
@@ -56,18 +56,19 @@ def load(weights: str, revision: str, vocabulary: str, gpus: Sequence[int]) -> L
         raise ModelLoadFailed(
             "the package sam3 is not installed", hint="Install it: pip install 'shoal[sam3]'."
         )
-    checkpoint, identity = files.checkpoint(weights, revision)
-    bpe_path = files.vocabulary(vocabulary, checkpoint.parent)
+    checkpoint, identity = weights.checkpoint(weights_at, revision)
     os.environ.setdefault("TQDM_DISABLE", "1")  # a progress bar for every pass is no log
     package: Any = importlib.import_module("sam3.model_builder")
     try:
         native = package.build_sam3_video_predictor(
-            checkpoint_path=str(checkpoint), bpe_path=str(bpe_path), gpus_to_use=list(gpus)
+            checkpoint_path=str(checkpoint),
+            bpe_path=str(clip.VOCABULARY),  # which its wheel lacks
+            gpus_to_use=list(gpus),
         )
     except Exception as error:  # torch's, pickle's and the package's share no base
         first_line = str(error).strip().partition("\n")[0]
         raise ModelLoadFailed(
-            f"the package sam3 cannot load {checkpoint}: {first_line}", hint=files.COPY
+            f"the package sam3 cannot load {checkpoint}: {first_line}", hint=weights.COPY
         ) from error
     return Loaded(
         native,
