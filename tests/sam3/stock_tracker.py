@@ -13,6 +13,7 @@ from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import (
 )
 
 from tests.sam3 import tiny, videos
+from worker.predictors.sam3.cleanup import fill_holes
 from worker.predictors.sam3.lookahead import look_ahead
 from worker.predictors.sam3.predictor import Sam3Predictor
 from worker.video.frame import Frame
@@ -40,6 +41,7 @@ class StockTracker:
             video=made.pixel_values_videos[0],
             video_height=videos.HEIGHT,
             video_width=videos.WIDTH,
+            dtype=torch.float32,
             max_vision_features_cache_size=len(frames),
         )
         for number, pixels in enumerate(made.pixel_values_videos[0]):
@@ -54,9 +56,15 @@ class StockTracker:
         self._processor.add_inputs_to_inference_session(self.session, frame_idx=frame, **inputs)
 
     @torch.inference_mode()
-    def run(self, frame: int) -> Tensor:
-        """Masks of all objects on a frame as the video has them, (N, H, W) bool."""
+    def run(self, frame: int, *, tidy: bool = False) -> Tensor:
+        """Masks of all objects on a frame as the video has them, (N, H, W) bool.
+
+        Args:
+            tidy: fill holes and drop islands, as SAM3's video model does where it has tracked.
+        """
         low = self._model.tracker_model(inference_session=self.session, frame_idx=frame).pred_masks
+        if tidy:
+            low = fill_holes(low[:, 0], self._model.fill_hole_area)[:, None]
         size = (videos.HEIGHT, videos.WIDTH)
         scaled: Tensor = torch.nn.functional.interpolate(low, size, mode="bilinear")[:, 0] > 0
         return scaled
