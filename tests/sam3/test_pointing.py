@@ -42,8 +42,8 @@ def rle(mask: NDArray[np.uint8]) -> dict[str, Any]:
     return {"size": list(mask.shape), "counts": counts}
 
 
-def said(label: str = "thing", frame: int = 0, object: str = "", **where: Any) -> VisualPrompt:
-    return VisualPrompt(label=label, frame=frame, object=object, **where)
+def said(label: str = "thing", frame: int = 0, **fields: Any) -> VisualPrompt:
+    return VisualPrompt(label=label, frame=frame, **fields)
 
 
 def track(
