@@ -146,7 +146,7 @@ def _check_features(name: str, asked: Iterable[Feature]) -> None:
         if reason := _ENGINES[name].cannot.get(feature):
             able = [other for other in _ENGINES if feature not in _ENGINES[other].cannot]
             raise UnsupportedByEngine(
-                f"the {name} engine cannot do {feature!r}: {reason}",
+                f"the {name} engine cannot do {feature.value!r}: {reason}",
                 hint=f"Leave it out, or use a worker with an engine that can: {', '.join(able)}."
                 if able
                 else None,

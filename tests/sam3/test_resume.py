@@ -89,7 +89,7 @@ def test_the_state_is_safetensors_with_a_json_header(predictor: Sam3Predictor) -
     session.step(videos.make(3))
     text = _header(session.state())
     session.close()
-    assert (text["version"], text["frame"], len(text["owed"])) == (1, 3, 3)
+    assert (text["version"], text["frame"], len(text["owed"])) == (2, 3, 3)
     assert text["objects"]
 
 
