@@ -79,11 +79,14 @@ def forgetful(model: Sam3VideoModel) -> None:
 
 
 def load() -> Any:
-    """The engine on a checkpoint of its own: ``SHOAL_ENGINE=tests.sam3.tiny:load``."""
+    """The engine on a checkpoint of its own, for small pictures and little time.
+
+    ``SHOAL_ENGINE=tests.sam3.tiny:load`` has a worker take it.
+    """
     from worker.predictors.sam3.predictor import Sam3Predictor
 
     with tempfile.TemporaryDirectory() as folder:
-        save_checkpoint(Path(folder))
+        save_checkpoint(Path(folder), size=4 * PATCH)
         return Sam3Predictor(folder)
 
 
