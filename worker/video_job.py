@@ -27,6 +27,7 @@ from worker.part_state import Origin, PartState
 from worker.part_store import PartStore
 from worker.parts import Parts
 from worker.pipeline import process
+from worker.predictors import find_obstacle
 from worker.predictors.base import Predictor, Query
 from worker.publish import MASKS, OVERLAY, Publisher
 from worker.sinks.base import Sink
@@ -154,12 +155,22 @@ class VideoJob:
 
     def _check_engine(self) -> None:
         wanted = self.spec.options.engine
-        if wanted not in (engines.AUTO, self.predictor.name):
-            raise UnknownEngine(
-                f"the job asks for engine {wanted!r}, this worker runs {self.predictor.name!r}",
-                hint=f"Start a worker with SHOAL_ENGINE={wanted}, or submit with 'auto'.",
-            )
-        if self.predictor.name in engines.names():  # with 'auto' another one was able
+        if wanted in (engines.AUTO, self.predictor.name):
+            self._check_asked()
+            return
+        if obstacle := find_obstacle(wanted):
+            raise obstacle
+        ours = f"this worker runs {self.predictor.name!r}"
+        if self.why_engine:
+            ours += f" ({self.why_engine})"
+        raise UnknownEngine(
+            f"the job asks for engine {wanted!r}, {ours}",
+            hint=f"Start a worker with SHOAL_ENGINE={wanted}, or submit with 'auto'.",
+        )
+
+    def _check_asked(self) -> None:
+        """With 'auto' another engine than this one was able to do what is asked."""
+        if self.predictor.name in engines.names():
             asked = engines.features(self.spec.options, self.spec.objects, self.spec.remove_objects)
             engines.check(self.predictor.name, self.spec.prompts, asked)
 

@@ -32,6 +32,7 @@ from tests.sam3 import native_standin as standin
 from tests.sam3 import videos
 from tests.sam3.native_standin import StandIn
 from worker.predictors.base import FrameResult, Mask, ObjectResult, Query, Removal, VisualPrompt
+from worker.predictors.sam3_native import availability
 from worker.predictors.sam3_native import predictor as predictors
 from worker.predictors.sam3_native.client import Sighting
 from worker.predictors.sam3_native.join import match
@@ -502,11 +503,15 @@ def test_what_is_missing_is_named_with_what_to_do(
     assert "no CUDA device 2, there are 2" in str(error)
     assert "SHOAL_SAM3_GPUS" in error.hint
     error = refused(str(tmp_path), "", ())
-    assert f"no {tmp_path}/sam3.pt" in str(error)
+    assert f"no sam3.pt at {tmp_path}" in str(error)
     assert "SHOAL_SAM3_WEIGHTS" in error.hint
     assert not built
-    monkeypatch.setattr(predictors, "find_spec", lambda name: None)
-    assert "shoal[sam3]" in refused(str(weights), "", ()).hint
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    assert "HF_TOKEN" in refused("", "no such revision", ()).hint
+    monkeypatch.setattr(availability, "find_spec", lambda name: None if name == "sam3" else name)
+    error = refused(str(weights), "", ())
+    assert str(error) == "sam3 is not installed"
+    assert "shoal[sam3]" in error.hint
 
 
 def test_weights_that_do_not_match_are_named(built: dict[str, Any], weights: Path) -> None:

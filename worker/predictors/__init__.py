@@ -34,6 +34,33 @@ def choose(engine: str) -> Choice:
     return Choice("sam3", "there are a CUDA device and weights for it")
 
 
+def find_obstacle(engine: str) -> ModelLoadFailed | None:
+    """What keeps this machine from running an engine, as far as is seen without loading it."""
+    settings = get_settings()
+    where = settings.sam3_weights, settings.sam3_revision
+    if engine == "sam3":
+        from worker.predictors.sam3 import availability
+
+        return availability.find_obstacle(*where)
+    if engine == "sam3-native":
+        from worker.predictors.sam3_native import availability as of_native
+
+        return of_native.find_obstacle(*where, settings.sam3_gpus)
+    return None
+
+
+def weights_of(settings: Settings) -> dict[str, str]:
+    """Where the weights are looked for that do not come with Shoal, by engine.
+
+    Of ``sam3-native`` only where it is set: it needs CUDA, and is nothing to miss elsewhere.
+    """
+    from worker.predictors.sam3 import availability
+
+    place = availability.place(settings.sam3_weights, settings.sam3_revision)
+    also = ["sam3-native"] if settings.engine == "sam3-native" else []
+    return dict.fromkeys(["sam3", *also], place)
+
+
 def load(engine: str) -> Predictor:
     """Load a model, once for all videos of the process; ``auto`` takes the best one here.
 
@@ -89,7 +116,9 @@ def _load_sam3_native(settings: Settings) -> Predictor:
 
 
 def _lacking(engine: str, error: ImportError) -> ModelLoadFailed:
+    from worker.predictors.sam3.availability import INSTALL
+
     return ModelLoadFailed(
         f"the {engine} engine's libraries cannot be imported: {error}",
-        hint="Install them: pip install 'shoal[sam3]'.",
+        hint=INSTALL,
     )

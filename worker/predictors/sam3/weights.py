@@ -15,17 +15,7 @@ from transformers import Sam3VideoConfig, Sam3VideoModel, Sam3VideoProcessor
 from transformers.utils import logging
 
 from shoal.errors import ModelLoadFailed, WeightsUnavailable
-from worker.predictors.sam3.availability import REPOSITORY
-
-LICENCE = (
-    f"Accept the licence at https://huggingface.co/{REPOSITORY} and set HF_TOKEN to a token of "
-    "that account, or point SHOAL_SAM3_WEIGHTS to a directory that holds a copy."
-)
-COPY = (
-    f"SHOAL_SAM3_WEIGHTS must name a directory with all files of {REPOSITORY} that transformers "
-    "reads: config.json, model.safetensors, processor_config.json, tokenizer.json; or leave it "
-    "empty to have them downloaded."
-)
+from worker.predictors.sam3.availability import COPY, LICENCE, REPOSITORY
 
 
 @dataclass(frozen=True, slots=True)

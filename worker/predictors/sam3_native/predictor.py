@@ -7,7 +7,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -16,12 +15,12 @@ from shoal.engines import clip
 from shoal.errors import ModelLoadFailed
 from worker.predictors.base import Query
 from worker.predictors.sam3_native import weights
+from worker.predictors.sam3_native.availability import COPY, find_obstacle
 from worker.predictors.sam3_native.client import Native
 from worker.predictors.sam3_native.session import Sam3NativeSession
 from worker.video.frame import VideoInfo
 
 OVERLAP = 32  # frames: more than twice the hotstart of the package, which is 15
-HINT = "Use the engine sam3, which needs no CUDA device, or a machine that has one."
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +50,9 @@ def load(weights_at: str, revision: str, gpus: Sequence[int]) -> Loaded:
     Raises:
         ModelLoadFailed: a device, the package or a file is missing, or they do not match.
     """
-    gpus = _usable(gpus or (0,))
-    if find_spec("sam3") is None:
-        raise ModelLoadFailed(
-            "the package sam3 is not installed", hint="Install it: pip install 'shoal[sam3]'."
-        )
+    if obstacle := find_obstacle(weights_at, revision, gpus):
+        raise obstacle
+    gpus = gpus or (0,)
     checkpoint, identity = weights.checkpoint(weights_at, revision)
     os.environ.setdefault("TQDM_DISABLE", "1")  # a progress bar for every pass is no log
     package: Any = importlib.import_module("sam3.model_builder")
@@ -68,31 +65,13 @@ def load(weights_at: str, revision: str, gpus: Sequence[int]) -> Loaded:
     except Exception as error:  # torch's, pickle's and the package's share no base
         first_line = str(error).strip().partition("\n")[0]
         raise ModelLoadFailed(
-            f"the package sam3 cannot load {checkpoint}: {first_line}", hint=weights.COPY
+            f"the package sam3 cannot load {checkpoint}: {first_line}", hint=COPY
         ) from error
     return Loaded(
         native,
         device=f"cuda:{','.join(map(str, gpus))} {torch.cuda.get_device_name(gpus[0])}",
         versions={"sam3": version("sam3"), "torch": torch.__version__, "weights": identity},
     )
-
-
-def _usable(gpus: Sequence[int]) -> Sequence[int]:
-    """
-    Raises:
-        ModelLoadFailed: there is no CUDA device, or not all of these.
-    """
-    if not torch.cuda.is_available():
-        raise ModelLoadFailed(
-            "the engine sam3-native runs on CUDA devices only, and there is none", hint=HINT
-        )
-    count = torch.cuda.device_count()
-    if lacking := [gpu for gpu in gpus if not 0 <= gpu < count]:
-        raise ModelLoadFailed(
-            f"there is no CUDA device {lacking[0]}, there are {count}",
-            hint="Correct SHOAL_SAM3_GPUS: it counts from 0.",
-        )
-    return gpus
 
 
 class Sam3NativePredictor:

@@ -8,15 +8,9 @@ from pathlib import Path
 
 from huggingface_hub import hf_hub_download
 
-from shoal.errors import WeightsUnavailable
 from worker.predictors.sam3.availability import REPOSITORY
 from worker.predictors.sam3.weights import of_hub
-
-CHECKPOINT = "sam3.pt"
-COPY = (
-    f"SHOAL_SAM3_WEIGHTS must name a directory that holds {CHECKPOINT} of {REPOSITORY}; or leave "
-    "it empty to have it downloaded."
-)
+from worker.predictors.sam3_native.availability import CHECKPOINT
 
 
 def checkpoint(weights: str, revision: str) -> tuple[Path, str]:
@@ -29,13 +23,11 @@ def checkpoint(weights: str, revision: str) -> tuple[Path, str]:
         Its path, and its identity: where it came from, and its revision or digest.
 
     Raises:
-        WeightsUnavailable: it is missing or gated.
+        WeightsUnavailable: the hub does not give it.
     """
     if weights in ("", REPOSITORY):
         return _from_hub(revision)
     path = Path(weights) / CHECKPOINT
-    if not path.is_file():
-        raise WeightsUnavailable(f"there is no {path}", hint=COPY)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return path, f"{path.parent.name}/{path.name} sha256:{digest[:16]}"
