@@ -27,10 +27,12 @@ from shoal.errors import (
     UnsupportedByEngine,
 )
 from shoal.prompts import FIRST_POINTED_ID, MaskPrompt
+from shoal.settings import Settings
 from tests.attempts import Job, Line
 from tests.sam3 import native_standin as standin
 from tests.sam3 import videos
 from tests.sam3.native_standin import StandIn
+from worker.predictors import load
 from worker.predictors.base import FrameResult, Mask, ObjectResult, Query, Removal, VisualPrompt
 from worker.predictors.sam3_native import availability
 from worker.predictors.sam3_native import predictor as predictors
@@ -480,32 +482,36 @@ def test_the_package_is_built_with_its_files_on_the_gpus(
     assert built["gpus_to_use"] == [0, 1]
 
 
-def refused(*options: Any) -> ModelLoadFailed:
-    with pytest.raises(ModelLoadFailed) as caught:  # or WeightsUnavailable, which is one
-        predictors.load(*options)
-    return caught.value
-
-
 def test_anywhere_but_on_cuda_it_is_refused(
     monkeypatch: pytest.MonkeyPatch, built: dict[str, Any], weights: Path
 ) -> None:
+    settings = Settings(sam3_weights=str(weights), sam3_window=64)
+    monkeypatch.setattr("worker.predictors.get_settings", lambda: settings)
+    assert load("sam3-native").name == "sam3-native"
+    built.clear()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    error = refused(str(weights), "", ())
-    assert "CUDA devices only" in str(error)
-    assert "sam3" in error.hint
-    assert not built, "the package is not even imported"
+    with pytest.raises(ModelLoadFailed, match="CUDA devices only") as caught:
+        load("sam3-native")
+    assert "sam3" in caught.value.hint
+    assert not built
+
+
+def refused(*options: Any) -> ModelLoadFailed:
+    obstacle = availability.find_obstacle(*options)
+    assert obstacle
+    return obstacle
 
 
 def test_what_is_missing_is_named_with_what_to_do(
     monkeypatch: pytest.MonkeyPatch, built: dict[str, Any], weights: Path, tmp_path: Path
 ) -> None:
+    assert availability.find_obstacle(str(weights), "", (0, 1)) is None
     error = refused(str(weights), "", (0, 2))
     assert "no CUDA device 2, there are 2" in str(error)
     assert "SHOAL_SAM3_GPUS" in error.hint
     error = refused(str(tmp_path), "", ())
     assert f"no sam3.pt at {tmp_path}" in str(error)
     assert "SHOAL_SAM3_WEIGHTS" in error.hint
-    assert not built
     monkeypatch.delenv("HF_TOKEN", raising=False)
     assert "HF_TOKEN" in refused("", "no such revision", ()).hint
     monkeypatch.setattr(availability, "find_spec", lambda name: None if name == "sam3" else name)
@@ -516,8 +522,9 @@ def test_what_is_missing_is_named_with_what_to_do(
 
 def test_weights_that_do_not_match_are_named(built: dict[str, Any], weights: Path) -> None:
     broken = weights.rename(weights.with_name("broken"))
-    error = refused(str(broken), "", ())
-    assert str(error) == f"the package sam3 cannot load {broken}/sam3.pt: size mismatch"
+    with pytest.raises(ModelLoadFailed) as caught:
+        predictors.load(str(broken), "", ())
+    assert str(caught.value) == f"the package sam3 cannot load {broken}/sam3.pt: size mismatch"
 
 
 # --- the real package -------------------------------------------------------------------------

@@ -103,6 +103,8 @@ def _load_sam3(settings: Settings) -> Predictor:
 
 
 def _load_sam3_native(settings: Settings) -> Predictor:
+    if obstacle := find_obstacle("sam3-native"):
+        raise obstacle
     try:
         from worker.predictors.sam3_native.predictor import OVERLAP, Sam3NativePredictor, load
     except ImportError as error:

@@ -14,8 +14,9 @@ import torch
 from shoal.engines import clip
 from shoal.errors import ModelLoadFailed
 from worker.predictors.base import Query
+from worker.predictors.sam3.availability import INSTALL
 from worker.predictors.sam3_native import weights
-from worker.predictors.sam3_native.availability import COPY, find_obstacle
+from worker.predictors.sam3_native.availability import COPY
 from worker.predictors.sam3_native.client import Native
 from worker.predictors.sam3_native.session import Sam3NativeSession
 from worker.video.frame import VideoInfo
@@ -38,7 +39,7 @@ class Loaded:
 
 
 def load(weights_at: str, revision: str, gpus: Sequence[int]) -> Loaded:
-    """Load the package.
+    """Load the package; ``availability.find_obstacle`` has found nothing in the way.
 
     Its tracker enters autocast for the thread that loads it, for good
     (sam3_tracking_predictor.py:50): that thread has to use it, too.
@@ -48,20 +49,23 @@ def load(weights_at: str, revision: str, gpus: Sequence[int]) -> Loaded:
         gpus: indices of CUDA devices that share the work; empty for the first one.
 
     Raises:
-        ModelLoadFailed: a device, the package or a file is missing, or they do not match.
+        ModelLoadFailed: the package lacks a library, or does not match the checkpoint.
+        WeightsUnavailable: the hub does not give the checkpoint.
     """
-    if obstacle := find_obstacle(weights_at, revision, gpus):
-        raise obstacle
     gpus = gpus or (0,)
     checkpoint, identity = weights.checkpoint(weights_at, revision)
     os.environ.setdefault("TQDM_DISABLE", "1")  # a progress bar for every pass is no log
-    package: Any = importlib.import_module("sam3.model_builder")
     try:
+        package: Any = importlib.import_module("sam3.model_builder")
         native = package.build_sam3_video_predictor(
             checkpoint_path=str(checkpoint),
             bpe_path=str(clip.VOCABULARY),  # which its wheel lacks
             gpus_to_use=list(gpus),
         )
+    except ImportError as error:
+        raise ModelLoadFailed(
+            f"the package sam3 cannot be imported: {error}", hint=INSTALL
+        ) from error
     except Exception as error:  # torch's, pickle's and the package's share no base
         first_line = str(error).strip().partition("\n")[0]
         raise ModelLoadFailed(
