@@ -41,6 +41,7 @@ def tensor_bytes() -> int:
     return sum(storages.values())
 
 
+@pytest.mark.timeout(900)
 def test_nothing_grows_over_2000_frames(tmp_path: Path) -> None:
     """One small object, whose memory is renewed every fourth frame.
 
