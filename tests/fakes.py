@@ -117,6 +117,22 @@ class CrashingOnce(Slow):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+class GpuFailing(Fake):
+    """Its GPU fails at frame 5, the first time only; the same process would never recover."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.broken = False
+
+    def before_frame(self, frame: Frame) -> None:
+        import torch
+
+        if frame.index == 5 and first_time("gpu-failed"):
+            self.broken = True
+        if self.broken:
+            raise torch.AcceleratorError("CUDA error: device-side assert triggered\nand more")
+
+
 class Raising(Fake):
     """Raises what no one expects."""
 

@@ -27,6 +27,7 @@ from worker.part_state import Origin, PartState
 from worker.part_store import PartStore
 from worker.parts import Parts
 from worker.pipeline import process
+from worker.predictors import find_obstacle
 from worker.predictors.base import Predictor, Query
 from worker.publish import MASKS, OVERLAY, Publisher
 from worker.sinks.base import Sink
@@ -153,15 +154,24 @@ class VideoJob:
     # --- before the first frame ------------------------------------------------------------------
 
     def _check_engine(self) -> None:
-        wanted = self.spec.options.engine
-        if wanted not in (engines.AUTO, self.predictor.name):
-            raise UnknownEngine(
-                f"the job asks for engine {wanted!r}, this worker runs {self.predictor.name!r}",
-                hint=f"Start a worker with SHOAL_ENGINE={wanted}, or submit with 'auto'.",
-            )
+        self._check_choice()
         if self.predictor.name in engines.names():  # with 'auto' another one was able
             asked = engines.features(self.spec.options, self.spec.objects, self.spec.remove_objects)
             engines.check(self.predictor.name, self.spec.prompts, asked)
+
+    def _check_choice(self) -> None:
+        wanted = self.spec.options.engine
+        if wanted in (engines.AUTO, self.predictor.name):
+            return
+        if obstacle := find_obstacle(wanted):
+            raise obstacle
+        ours = f"this worker runs {self.predictor.name!r}"
+        if self.why_engine:
+            ours += f" ({self.why_engine})"
+        raise UnknownEngine(
+            f"the job asks for engine {wanted!r}, {ours}",
+            hint=f"Start a worker with SHOAL_ENGINE={wanted}, or submit with 'auto'.",
+        )
 
     def _fetch(self) -> Path:
         storage = storage_for(self.spec.uri, self.settings)

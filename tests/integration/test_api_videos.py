@@ -92,6 +92,7 @@ def test_objects_may_be_pointed_at_with_words_or_without(
         ({"prompts": ["x" * 101]}, 422, "invalid_prompt"),
         ({"prompts": [f"p{i}" for i in range(17)]}, 422, "invalid_prompt"),
         ({"prompts": ["octopus"], "options": {"engine": "cpu"}}, 422, "unknown_prompt"),
+        ({"prompts": ["7" * 31], "options": {"engine": "sam3"}}, 422, "invalid_prompt"),
         ({"options": {"engine": "oracle"}}, 422, "unknown_engine"),
         ({"options": {"sample_fps": "often"}}, 422, "invalid_option"),
         ({"options": {"colour": "red"}}, 422, "invalid_option"),

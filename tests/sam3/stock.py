@@ -35,6 +35,7 @@ class Reference:
     Attributes:
         masks: of each object shown, its prompt and its mask, (H, W) bool; those without a pixel
             left out.
+        detection_scores: of each object that is shown, the detector's on its first frame.
         logits: of each object, shown or not, (h, w).
         tracked: the tracker's logits of each object that was there before, (h, w): by
             construction under the right id.
@@ -43,6 +44,7 @@ class Reference:
     """
 
     masks: dict[int, tuple[str, NDArray[np.bool_]]]
+    detection_scores: dict[int, float]
     logits: dict[int, Tensor]
     tracked: dict[int, Tensor]
     removed: set[int]
@@ -76,10 +78,12 @@ def run(
         for output in model.propagate_in_video_iterator(session):
             shown = processor.postprocess_outputs(session, output)
             prompt_of = {i: p for p, ids in shown["prompt_to_obj_ids"].items() for i in ids}
-            masks = zip(shown["object_ids"].tolist(), shown["masks"].numpy(), strict=True)
+            ids = shown["object_ids"].tolist()
+            masks = zip(ids, shown["masks"].numpy(), strict=True)
             references.append(
                 Reference(
                     masks={i: (prompt_of[i], mask) for i, mask in masks if mask.any()},
+                    detection_scores=dict(zip(ids, shown["scores"].tolist(), strict=True)),
                     logits={i: mask[0] for i, mask in output.obj_id_to_mask.items()},
                     tracked=model.tracked[output.frame_idx],
                     removed=set(output.removed_obj_ids),

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.sam3 import stock, videos
-from worker.predictors.base import Query
+from worker.predictors.base import FrameResult, Query
 from worker.predictors.sam3.predictor import Sam3Predictor
 
 FRAMES = 24
@@ -44,10 +44,14 @@ def unchanged(checkpoint: Path, prompts: int) -> list[stock.Reference]:
 
 
 @cache
-def ours(checkpoint: Path, prompts: int, lookahead: int) -> Shown:
+def results(checkpoint: Path, prompts: int, lookahead: int) -> list[FrameResult]:
     predictor = Sam3Predictor(str(checkpoint), lookahead=lookahead)
     session = predictor.open(videos.INFO, Query(PROMPTS[:prompts]))
-    return videos.shown(videos.track(session, videos.make(FRAMES)))
+    return videos.track(session, videos.make(FRAMES))
+
+
+def ours(checkpoint: Path, prompts: int, lookahead: int) -> Shown:
+    return videos.shown(results(checkpoint, prompts, lookahead))
 
 
 def shown(reference: list[stock.Reference]) -> Shown:
@@ -62,6 +66,13 @@ def test_ids_prompts_and_masks_are_those_of_transformers(
     case: tuple[Path, int], lookahead: int
 ) -> None:
     assert ours(*case, lookahead) == shown(mended(*case))
+
+
+def test_detection_scores_are_those_of_transformers(case: tuple[Path, int]) -> None:
+    for mine, theirs in zip(results(*case, 1), mended(*case), strict=True):
+        for each in mine.objects:
+            expected = theirs.detection_scores[each.object_id - 1]
+            assert each.detection_score == pytest.approx(expected, abs=1e-6)
 
 
 def test_where_unchanged_transformers_differs_it_is_known_to_be_wrong(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import psutil
 import pytest
 import torch
 
-from tests.sam3 import videos
+from tests.sam3 import tiny, videos
 from worker.predictors.base import Query
 from worker.predictors.sam3.predictor import Sam3Predictor
 from worker.predictors.sam3.session import Sam3Session
@@ -42,20 +41,42 @@ def tensor_bytes() -> int:
     return sum(storages.values())
 
 
-def test_state_and_session_are_as_large_late_as_early(reconditioning: Path) -> None:
-    """At frames 60 and 180: more would take long on a CPU."""
-    session = Sam3Predictor(str(reconditioning)).open(videos.INFO, Query(PROMPTS))
-    sizes, items, tensors = [], [], []
-    for frame in videos.stream(181):
+def test_nothing_grows_over_2000_frames(tmp_path: Path) -> None:
+    """One small object, whose memory is renewed every fourth frame.
+
+    The state at frame 600 is as large as at frame 60; containers, tensors and the memory of the
+    process are at frame 2,000 what they were at frame 500.
+    """
+    checkpoint = tiny.save_checkpoint(
+        tmp_path,
+        size=56,
+        recondition_every_nth_frame=4,
+        high_iou_thresh=0.0,
+        hotstart_unmatch_thresh=15,
+        hotstart_dup_thresh=15,
+        max_num_objects=1,
+    )
+    process = psutil.Process()
+    session = Sam3Predictor(str(checkpoint)).open(videos.INFO, Query(("a",)))
+    sizes, items, tensors, resident = {}, {}, {}, {}
+    renewed = set()
+    for frame in videos.stream(2_000):
         session.step([frame])
-        if frame.index in (60, 180):
-            sizes.append(len(session.state()))
-            items.append(containers(session))
-            tensors.append(tensor_bytes())
+        if (number := frame.index + 1) in (60, 600):
+            sizes[number] = len(session.state())
+        if number < 100:
+            for outputs in session._tracker.memory.output_dict_per_obj.values():
+                renewed |= set(outputs["cond_frame_outputs"])
+        if number in (500, 2_000):
+            session.state()  # lets the session track all that it was given
+            items[number], tensors[number] = containers(session), tensor_bytes()
+            resident[number] = process.memory_info().rss
     session.close()
-    assert sizes[1] == pytest.approx(sizes[0], rel=0.01)
-    assert items[1] <= items[0] * 1.05
-    assert tensors[1] == pytest.approx(tensors[0], rel=0.01)
+    assert len(renewed) > 10
+    assert sizes[600] == pytest.approx(sizes[60], rel=0.01)
+    assert items[2_000] <= items[500] * 1.05
+    assert tensors[2_000] == pytest.approx(tensors[500], rel=0.01)
+    assert resident[2_000] - resident[500] < 16 * 2**20  # 1,500 frames of pixels alone are 56 MB
 
 
 def test_a_crowd_that_comes_and_goes_leaves_nothing_behind(forgetful: Path) -> None:
@@ -73,16 +94,3 @@ def test_a_crowd_that_comes_and_goes_leaves_nothing_behind(forgetful: Path) -> N
     assert memory.max_obj_id > 20
     assert max(list(sizes.values())[60:]) <= max(list(sizes.values())[:60])
     session.close()
-
-
-def test_host_memory_does_not_grow_over_many_frames(predictor: Sam3Predictor) -> None:
-    process = psutil.Process(os.getpid())
-    session = predictor.open(videos.INFO, Query(("a",)))
-    resident = []
-    for frame in videos.stream(400):
-        session.step([frame])
-        if frame.index in (100, 399):
-            gc.collect()
-            resident.append(process.memory_info().rss)
-    session.close()
-    assert resident[1] - resident[0] < 16 * 2**20  # 300 frames of pixels alone are 45 MB

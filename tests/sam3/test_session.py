@@ -75,8 +75,10 @@ def test_the_score_is_that_of_the_frame(tmp_path: Path) -> None:
 
     predictor = Sam3Predictor(str(tiny.save_checkpoint(tmp_path, unsure)))
     results = videos.track(predictor.open(videos.INFO, Query(("a",))), videos.make(20))
-    first, *others = [each.score for result in results for each in result.objects]
+    objects = [each for result in results for each in result.objects]
+    first, *others = [each.score for each in objects]
     assert first > 0.99
+    assert {each.detection_score for each in objects} == {first}
     assert all(0.5 < score < 0.9 for score in others)
     assert len(set(others)) == len(others)
 
@@ -186,10 +188,10 @@ class Scarce:
 
 
 def test_out_of_memory_halves_the_lookahead_and_loses_nothing(
-    reconditioning: Path, monkeypatch: pytest.MonkeyPatch
+    forgetful: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frames, prompts = videos.make(20), ("a", "bc")
-    predictor = Sam3Predictor(str(reconditioning), lookahead=8)
+    predictor = Sam3Predictor(str(forgetful), lookahead=8)
     expected = videos.shown(videos.track(predictor.open(videos.INFO, Query(prompts)), frames))
     scarce = Scarce(fits=4, moments=(2,))
     scarce.install(monkeypatch)

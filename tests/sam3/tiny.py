@@ -24,7 +24,7 @@ from transformers import (  # isort: skip
 )
 
 SIZE = 112  # the side of the square that frames are scaled to, in pixels
-GRID = SIZE // 14  # the side of the coarsest feature map
+PATCH = 14  # the side of a cell of the coarsest feature map
 CONFIG = {"det_nms_thresh": 0.9}  # what it finds overlaps more than things do
 WIDTH = 128  # channels; the tracker needs more than its memories' 64
 NARROW = 32
@@ -33,24 +33,27 @@ NARROW = 32
 def save_checkpoint(
     folder: Path,
     change: Callable[[Sam3VideoModel], None] = lambda model: None,
+    size: int = SIZE,
     **config: float,
 ) -> Path:
     """Write a checkpoint as ``save_pretrained`` does.
 
     Args:
         change: done to the model's parameters before.
+        size: the side of the square that frames are scaled to, a multiple of ``2 * PATCH``.
         config: fields of ``Sam3VideoConfig`` that differ from ``CONFIG``.
     """
     torch.manual_seed(0)
     tokenizer = _tokenizer()
-    model = Sam3VideoModel(_config(len(tokenizer), CONFIG | config)).eval()
+    model = Sam3VideoModel(_config(len(tokenizer), size, CONFIG | config)).eval()
     with torch.no_grad():
         _bias(model)
         change(model)
     model.save_pretrained(folder)
-    square = {"height": SIZE, "width": SIZE}
+    square = {"height": size, "width": size}
+    low = 4 * (size // PATCH)
     Sam3VideoProcessor(
-        Sam3ImageProcessor(size=square, mask_size={"height": 4 * GRID, "width": 4 * GRID}),
+        Sam3ImageProcessor(size=square, mask_size={"height": low, "width": low}),
         Sam2VideoVideoProcessor(size=square, image_mean=[0.5] * 3, image_std=[0.5] * 3),
         tokenizer,
     ).save_pretrained(folder)
@@ -76,11 +79,14 @@ def forgetful(model: Sam3VideoModel) -> None:
 
 
 def load() -> Any:
-    """The engine on a checkpoint of its own: ``SHOAL_ENGINE=tests.sam3.tiny:load``."""
+    """The engine on a checkpoint of its own, for small pictures and little time.
+
+    ``SHOAL_ENGINE=tests.sam3.tiny:load`` has a worker take it.
+    """
     from worker.predictors.sam3.predictor import Sam3Predictor
 
     with tempfile.TemporaryDirectory() as folder:
-        save_checkpoint(Path(folder))
+        save_checkpoint(Path(folder), size=4 * PATCH)
         return Sam3Predictor(folder)
 
 
@@ -108,27 +114,28 @@ def _tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=32)
 
 
-def _config(words: int, config: dict[str, float]) -> Sam3VideoConfig:
+def _config(words: int, size: int, config: dict[str, float]) -> Sam3VideoConfig:
+    grid = size // PATCH
     vision = {
         "model_type": "sam3_vision_model",
         "fpn_hidden_size": WIDTH,
-        "backbone_feature_sizes": [[4 * GRID] * 2, [2 * GRID] * 2, [GRID] * 2],
+        "backbone_feature_sizes": [[4 * grid] * 2, [2 * grid] * 2, [grid] * 2],
         "backbone_config": {
             "model_type": "sam3_vit_model",
             "hidden_size": NARROW,
             "intermediate_size": NARROW,
             "num_hidden_layers": 2,
             "num_attention_heads": 2,
-            "image_size": SIZE,
-            "pretrain_image_size": SIZE,
-            "window_size": GRID // 2,
+            "image_size": size,
+            "pretrain_image_size": size,
+            "window_size": grid // 2,
             "global_attn_indexes": [1],
         },
     }
     return Sam3VideoConfig(
-        low_res_mask_size=4 * GRID,
+        low_res_mask_size=4 * grid,
         detector_config=_detector(vision, words),
-        tracker_config=_tracker(vision),
+        tracker_config=_tracker(vision, size),
         **config,
     )
 
@@ -163,12 +170,12 @@ def _detector(vision: dict[str, Any], words: int) -> dict[str, Any]:
     }
 
 
-def _tracker(vision: dict[str, Any]) -> dict[str, Any]:
+def _tracker(vision: dict[str, Any], size: int) -> dict[str, Any]:
     return {
         "model_type": "sam3_tracker_video",
         "vision_config": vision,
-        "image_size": SIZE,
-        "prompt_encoder_config": {"hidden_size": WIDTH, "image_size": SIZE},
+        "image_size": size,
+        "prompt_encoder_config": {"hidden_size": WIDTH, "image_size": size},
         "mask_decoder_config": {
             "hidden_size": WIDTH,
             "mlp_dim": NARROW,

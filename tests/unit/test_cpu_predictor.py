@@ -57,7 +57,15 @@ def clip(count: int = 12, unwanted: Iterable[int] = ()) -> list[Frame]:
 
 def comparable(results: Sequence[FrameResult]) -> list[object]:
     return [
-        (r.index, o.object_id, o.prompt, o.score, o.box, o.mask.x, o.mask.y, o.mask.bits.tolist())
+        (
+            r.index,
+            o.object_id,
+            o.prompt,
+            o.score,
+            o.detection_score,
+            o.box,
+            (o.mask.x, o.mask.y, o.mask.bits.tolist()),
+        )
         for r in results
         for o in r.objects
     ] + [r.index for r in results]
@@ -158,6 +166,17 @@ def test_unwanted_frames_are_tracked_through_without_masks(
     results = run(engine, clip(5, unwanted=(0, 1, 3)))
     assert [[o.object_id for o in r.objects] for r in results] == [[], [], [1], [], [1]]
     assert next(cuts) == 2
+
+
+def test_the_detection_score_is_that_of_the_first_sighting(
+    engine: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = (10.0, 10.0, 60.0, 60.0)
+    script = iter([[Detection(0, score, box)] for score in (0.6, 0.9, 0.5, 0.8)])
+    monkeypatch.setattr(NanoDet, "detect", lambda *args: next(script))
+    objects = [each for result in run(engine, clip(4)) for each in result.objects]
+    assert [each.score for each in objects] == [0.6, 0.9, 0.5, 0.8]
+    assert [each.detection_score for each in objects] == [0.6] * 4
 
 
 def test_a_video_of_one_frame_has_objects(engine: Predictor) -> None:

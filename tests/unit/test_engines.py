@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from shoal import engines
-from shoal.engines import cpu
+from shoal.engines import clip, cpu
 from shoal.errors import InvalidPrompt, UnknownEngine, UnknownPrompt
 from worker.predictors import load
 
@@ -92,10 +92,33 @@ def test_check_wants_every_prompt_known() -> None:
 @pytest.mark.parametrize("engine", ["auto", "sam3"])
 def test_sam3_answers_any_short_phrase_and_auto_with_it(engine: str) -> None:
     engines.check(engine, ["person", "a unicorn that doesn't smile", "№ 7", "x" * 90])
-    engines.check(engine, ["the " * 30])
-    for long in ("the " * 31, "7" * 31, "a-" * 16):
-        with pytest.raises(InvalidPrompt, match="32"):
-            engines.check(engine, ["person", long])
+
+
+@pytest.mark.parametrize("engine", ["auto", "sam3"])
+@pytest.mark.parametrize(
+    ("fits", "tokens", "too_long"),
+    [
+        ("the " * 30, 33, "the " * 31),
+        ("7" * 30, 33, "7" * 31),
+        ("a-" * 15, 34, "a-" * 16),
+        ("dragonfly " * 30, 33, "dragonfly " * 31),
+        ("zqxj " * 10, 35, "zqxj " * 11),
+    ],
+)
+def test_a_prompt_of_more_than_32_tokens_is_refused(
+    engine: str, fits: str, tokens: int, too_long: str
+) -> None:
+    engines.check(engine, [fits])
+    with pytest.raises(InvalidPrompt, match=f"has {tokens} tokens, SAM3 reads 32") as caught:
+        engines.check(engine, ["person", too_long])
+    assert "fewer words" in caught.value.hint
+
+
+def test_tokens_are_those_of_clip() -> None:
+    """The numbers are those that CLIP's text encoder was trained with."""
+    ids = [49406, 320, 1125, 539, 320, 2368, 49407]
+    assert clip.encode("a photo of a cat") == clip.encode("A  photo of\ta CAT") == ids
+    assert clip.encode("") == [49406, 49407]
 
 
 def test_auto_is_satisfied_by_any_one_engine(monkeypatch: pytest.MonkeyPatch) -> None:

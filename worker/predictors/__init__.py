@@ -34,6 +34,23 @@ def choose(engine: str) -> Choice:
     return Choice("sam3", "there are a CUDA device and weights for it")
 
 
+def find_obstacle(engine: str) -> ModelLoadFailed | None:
+    """What keeps this machine from running an engine, as far as is seen without loading it."""
+    if engine != "sam3":
+        return None
+    from worker.predictors.sam3 import availability
+
+    settings = get_settings()
+    return availability.find_obstacle(settings.sam3_weights, settings.sam3_revision)
+
+
+def weights_of(settings: Settings) -> dict[str, str]:
+    """Where the weights are looked for that do not come with Shoal, by engine."""
+    from worker.predictors.sam3 import availability
+
+    return {"sam3": availability.place(settings.sam3_weights, settings.sam3_revision)}
+
+
 def load(engine: str) -> Predictor:
     """Load a model, once for all videos of the process; ``auto`` takes the best one here.
 
@@ -62,11 +79,13 @@ def load(engine: str) -> Predictor:
 
 
 def _load_sam3(settings: Settings) -> Predictor:
+    from worker.predictors.sam3 import availability
+
     try:
         from worker.predictors.sam3.predictor import Sam3Predictor
     except ImportError as error:
         raise ModelLoadFailed(
             f"the sam3 engine's libraries cannot be imported: {error}",
-            hint="Install them: pip install 'shoal[sam3]'.",
+            hint=availability.INSTALL,
         ) from error
     return Sam3Predictor(settings.sam3_weights, settings.sam3_revision)

@@ -15,17 +15,7 @@ from transformers import Sam3VideoConfig, Sam3VideoModel, Sam3VideoProcessor
 from transformers.utils import logging
 
 from shoal.errors import ModelLoadFailed, WeightsUnavailable
-from worker.predictors.sam3.availability import REPOSITORY
-
-LICENCE = (
-    f"Accept the licence at https://huggingface.co/{REPOSITORY} and set HF_TOKEN to a token of "
-    "that account, or point SHOAL_SAM3_WEIGHTS to a directory that holds a copy."
-)
-COPY = (
-    f"SHOAL_SAM3_WEIGHTS must name a directory with all files of {REPOSITORY} that transformers "
-    "reads: config.json, model.safetensors, processor_config.json, tokenizer.json; or leave it "
-    "empty to have them downloaded."
-)
+from worker.predictors.sam3.availability import COPY, LICENCE, REPOSITORY
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +56,7 @@ def load(weights: str, revision: str, device: torch.device, dtype: torch.dtype) 
         model, report = loaded
         _check_complete(report, where)
         processor = Sam3VideoProcessor.from_pretrained(where, **options)
+        _check_words(processor.tokenizer, model.config, where)
     except ModelLoadFailed:
         raise
     except Exception as error:  # the hub's, transformers' and safetensors' share no base
@@ -147,6 +138,19 @@ def _check_complete(report: dict[str, Any], where: str) -> None:
             f"the weights at {where} lack {len(lacking)} parameters of SAM3's video model, "
             f"such as {', '.join(lacking[:3])}",
             hint=COPY,
+        )
+
+
+def _check_words(tokenizer: Any, config: Any, where: str) -> None:
+    """Transformers makes an empty tokenizer where there is none; every prompt would be the same.
+
+    Raises:
+        ModelLoadFailed: telling how many words it knows.
+    """
+    words = config.detector_config.text_config.vocab_size
+    if len(tokenizer) < words:
+        raise ModelLoadFailed(
+            f"the tokenizer at {where} knows {len(tokenizer)} tokens of {words}", hint=COPY
         )
 
 
