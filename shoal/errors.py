@@ -283,7 +283,10 @@ class GpuOutOfMemory(ShoalError):
     """The video does not fit, not even frame by frame."""
 
     code = "gpu_out_of_memory"
-    default_hint = "Submit fewer prompts, or use a GPU with more memory that nothing else shares."
+    default_hint = (
+        "Submit fewer prompts, lower 'max_objects', or use a GPU with more memory that nothing "
+        "else shares."
+    )
 
 
 class GpuError(ShoalError):

@@ -154,9 +154,14 @@ class VideoJob:
     # --- before the first frame ------------------------------------------------------------------
 
     def _check_engine(self) -> None:
+        self._check_choice()
+        if self.predictor.name in engines.names():  # with 'auto' another one was able
+            asked = engines.features(self.spec.options, self.spec.objects, self.spec.remove_objects)
+            engines.check(self.predictor.name, self.spec.prompts, asked)
+
+    def _check_choice(self) -> None:
         wanted = self.spec.options.engine
         if wanted in (engines.AUTO, self.predictor.name):
-            self._check_asked()
             return
         if obstacle := find_obstacle(wanted):
             raise obstacle
@@ -167,12 +172,6 @@ class VideoJob:
             f"the job asks for engine {wanted!r}, {ours}",
             hint=f"Start a worker with SHOAL_ENGINE={wanted}, or submit with 'auto'.",
         )
-
-    def _check_asked(self) -> None:
-        """With 'auto' another engine than this one was able to do what is asked."""
-        if self.predictor.name in engines.names():
-            asked = engines.features(self.spec.options, self.spec.objects, self.spec.remove_objects)
-            engines.check(self.predictor.name, self.spec.prompts, asked)
 
     def _fetch(self) -> Path:
         storage = storage_for(self.spec.uri, self.settings)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from shoal.errors import FrameNotFound, InvalidVisualPrompt, UnsupportedByEngine
+from shoal.errors import FrameNotFound, InvalidVisualPrompt, Stopped, UnsupportedByEngine
 from shoal.prompts import FIRST_POINTED_ID, Removal, VisualPrompt
 from tests import media
-from tests.attempts import Job
+from tests.attempts import Job, Line
 from worker.predictors.cpu.predictor import CpuPredictor
 from worker.predictors.sam3.predictor import Sam3Predictor
 
@@ -59,3 +59,27 @@ def test_a_worker_with_another_engine_refuses_the_job(job: Job) -> None:
     job.load = CpuPredictor
     with pytest.raises(UnsupportedByEngine, match="cpu"):
         pointed_at(job, VisualPrompt(label="person", frame=0, points=((2, 2, 1),))).attempt()
+
+
+def test_an_interrupted_job_goes_on_between_correction_and_removal(
+    tmp_path: Path, plain: Path
+) -> None:
+    media.write_video(tmp_path / "clip.mp4", frames=40)
+    objects = [VisualPrompt(label="thing", frame=n, box=(9, 9, 40 + n, 40)) for n in (3, 7, 33)]
+    removal = Removal(object_id=FIRST_POINTED_ID, frame=36)
+    predictor = Sam3Predictor(str(plain))
+    rows = []
+    for name, stops in (("straight", []), ("interrupted", [10])):
+        (tmp_path / name).mkdir()
+        job = Job(tmp_path / "clip.mp4", tmp_path / name, lambda: predictor, ("a",))
+        pointed_at(job, *objects, remove_objects=(removal,))
+        for frames in stops:
+            with pytest.raises(Stopped):
+                job.attempt(Line(stop_at=frames))
+        line = Line()
+        job.attempt(line)
+        assert len(line.named("resumed")) == len(stops)
+        rows.append(job.rows())
+    assert rows[0] == rows[1]
+    pointed = [row["frame"] for row in rows[0] if row["object_id"] == FIRST_POINTED_ID]
+    assert pointed == list(range(3, 36))

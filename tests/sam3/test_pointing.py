@@ -160,17 +160,12 @@ def test_pointing_changes_nothing_of_what_other_words_find(engine: Sam3Predictor
 
 
 def test_what_was_pointed_at_outlives_hotstart(engine: Sam3Predictor) -> None:
-    """Words lose all their objects on this checkpoint, time and again."""
+    """What words find on this checkpoint goes within some frames."""
     by_words = track(engine, 40, texts=("a",))
-    lives = [each.object_id for result in by_words for each in result.objects]
-    assert len(set(lives)) != 1
+    assert 0 < sum(bool(result.objects) for result in by_words) < 10
     mask = said("a", mask=rle(ellipse()))
-    shown = [
-        {each.object_id for each in result.objects}
-        for result in track(engine, 40, mask, texts=("a",))
-    ]
-    tracker = [frame for frame in shown if FIRST in frame]
-    assert len(tracker) >= 30
+    results = videos.shown(track(engine, 40, mask, texts=("a",)))
+    assert sum(FIRST in frame for frame in results) >= 30
 
 
 def test_an_object_of_the_same_name_is_not_found_again(predictor: Sam3Predictor) -> None:

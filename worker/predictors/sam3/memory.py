@@ -37,8 +37,8 @@ class Memory(Sam3VideoInferenceSession):
     def shelter(self, ids: Iterable[int], keep_alive: int) -> None:
         """Have no heuristic remove or hide these objects on the next frame.
 
-        They count as the oldest ones, so that of two tracks of one thing the other goes (v:887),
-        as always matched (v:867), and as never occluded (v:1028).
+        They count as the oldest ones, so that of two tracks of one thing the other goes (v:896),
+        as always matched (v:852), and as never occluded (v:1018).
 
         Args:
             keep_alive: the most that an object can have.

@@ -49,7 +49,7 @@ class Tracker:
 
     Args:
         model: with the limits of the query; its ``max_num_objects`` is changed.
-        first_score: that objects need while there is none; transformers asks for none (v:707).
+        first_score: that objects need while there is none; transformers asks for none (v:722).
 
     Attributes:
         frame: how many frames were tracked, which is the number of the next one.
@@ -89,9 +89,7 @@ class Tracker:
 
     def _track(self, index: int, seen: Seen) -> Tracked:
         memory = self.memory
-        for i in self._pointed.removed(index):
-            if is_pointed(i):  # others would only be detected anew
-                memory.remove_object(i)
+        self._remove_pointed(index)
         memory.cache.cache_vision_features(
             self.frame, {"vision_feats": seen.features, "vision_pos_embeds": [seen.positions]}
         )
@@ -152,6 +150,12 @@ class Tracker:
             }
         masks = fill_holes(found.masks.squeeze(1), self._model.fill_hole_area)
         return masks, found.presence.flatten()
+
+    def _remove_pointed(self, index: int) -> None:
+        """Forget objects that the user removed; those that words found would be found again."""
+        for i in self._pointed.removed(index):
+            if is_pointed(i):
+                self.memory.remove_object(i)
 
     def _draw_pointed(self, index: int, seen: Seen) -> dict[int, Any]:
         """Take in what the user says of objects on this frame; known ones are corrected.
