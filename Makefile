@@ -1,6 +1,7 @@
 # make demo   a first result on this machine: no GPU, no account, no server
 # make dev    the environment for development
-# make test   all tests (runs 'make dev' first)
+# make test   all tests but those for a GPU (runs 'make dev' first)
+# make test-gpu  the others, where there is a CUDA device
 # make check  ruff and mypy
 # make shots  the pictures of the dashboard in docs/img (needs Chromium)
 
@@ -21,7 +22,7 @@ TORCHVISION := torchvision==0.28.0
 
 export SHOAL_SAMPLE_CLIP ?= $(CURDIR)/$(CLIP)
 
-.PHONY: demo dev test check bench shots clean
+.PHONY: demo dev test test-gpu check bench shots clean
 
 demo: $(VENV)/.up $(CLIP)
 	@$(BIN)/shoal demo "$(VIDEO)" --prompts "$(PROMPTS)" --dir "$(DEMO)" $(if $(KEEP),--keep)
@@ -30,6 +31,10 @@ dev: $(VENV)/.dev $(CLIP)
 
 test: dev
 	$(BIN)/python -m pytest $(ARGS)
+
+test-gpu: dev
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,sam3]'
+	$(BIN)/python -m pytest -m gpu $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -11,7 +12,7 @@ from api.deps import QueueDep
 from api.examples import shown
 from shoal import engines
 from shoal.errors import RequestError
-from shoal.jobs import clean_prompts
+from shoal.prompts import clean_prompts
 from shoal.wire import Engines, EngineStatus
 from shoal.workers import list_workers
 
@@ -26,10 +27,12 @@ def list_engines(
     ] = (),
 ) -> Engines:
     """The engines, the workers that run each, and whether it can answer the prompts."""
-    running = [worker.engine for worker in list_workers(queue.redis, queue.name) if worker.engine]
+    workers = list_workers(queue.redis, queue.name)
+    running = [worker.engine for worker in workers if worker.engine]
+    devices = [worker.device for worker in workers]
     items = []
     for name in (engines.AUTO, *engines.names()):
-        refusal = _refusal(name, prompt)
+        refusal = _refusal(name, prompt, devices)
         items.append(
             EngineStatus(
                 name=name,
@@ -42,10 +45,12 @@ def list_engines(
     return Engines(items=items)
 
 
-def _refusal(engine: str, prompts: tuple[str, ...]) -> RequestError | None:
+def _refusal(engine: str, prompts: Sequence[str], devices: Sequence[str]) -> RequestError | None:
     try:
         if prompts:
-            engines.check_prompts(engine, clean_prompts(prompts))
+            engines.check(engine, clean_prompts(tuple(prompts)))
+        if engines.needs_device(engine):
+            engines.check_devices(engine, devices)
     except RequestError as error:
         return error
     return None

@@ -17,8 +17,10 @@ from api.examples import shown
 from api.problems import documented
 from shoal import engines
 from shoal.errors import (
+    EngineUnavailable,
     InvalidOption,
     InvalidPrompt,
+    InvalidVisualPrompt,
     JobNotFound,
     LocationForbidden,
     RedisUnavailable,
@@ -28,17 +30,20 @@ from shoal.errors import (
     StorageUnavailable,
     UnknownEngine,
     UnknownPrompt,
+    UnsupportedByEngine,
     UnsupportedLocation,
     UploadTooLarge,
     VideoTooLarge,
 )
 from shoal.indexes import Filter
-from shoal.jobs import JobSpec, State, clean_prompts
+from shoal.jobs import JobSpec, State
+from shoal.prompts import clean_objects, clean_prompts
 from shoal.records import Record
 from shoal.results import parts_prefix
 from shoal.settings import Settings
 from shoal.storage import Storage, storage_for
 from shoal.wire import Attempts, Bulk, BulkResult, Page, Submission, Timeline
+from shoal.workers import list_workers
 
 log = logging.getLogger(__name__)
 
@@ -67,8 +72,11 @@ class ListQuery(Filter):
         LocationForbidden,
         UploadTooLarge,
         InvalidPrompt,
+        InvalidVisualPrompt,
         UnknownPrompt,
         UnknownEngine,
+        UnsupportedByEngine,
+        EngineUnavailable,
         InvalidOption,
         UnsupportedLocation,
         VideoTooLarge,
@@ -77,7 +85,7 @@ class ListQuery(Filter):
     ),
 )
 def submit(
-    submission: Annotated[Submission, Body(examples=[examples.SUBMISSION])],
+    submission: Annotated[Submission, Body(examples=[examples.SUBMISSION, examples.POINTING])],
     response: Response,
     queue: QueueDep,
     settings: SettingsDep,
@@ -87,7 +95,11 @@ def submit(
     The same video, prompts and options are the same job: 202 if this request put it on the
     queue (also again, after it had failed or been cancelled), 200 if it was there already.
     """
-    record, queued = queue.submit(specify(submission, settings))
+    spec = specify(submission, settings)
+    if engines.needs_device(spec.options.engine):
+        workers = list_workers(queue.redis, queue.name)
+        engines.check_devices(spec.options.engine, (worker.device for worker in workers))
+    record, queued = queue.submit(spec)
     response.status_code = 202 if queued else 200
     response.headers["Location"] = f"/videos/{record.id}"
     return record
@@ -193,12 +205,14 @@ def specify(submission: Submission, settings: Settings) -> JobSpec:
     """The job that a request asks for; reads no more of the video than its size.
 
     Raises:
-        InvalidPrompt, UnknownPrompt, UnknownEngine
+        InvalidPrompt, InvalidVisualPrompt, UnknownPrompt, UnknownEngine, UnsupportedByEngine
         UnsupportedLocation, LocationForbidden, SourceNotFound, StorageUnavailable
         VideoTooLarge: more bytes than SHOAL_MAX_VIDEO_BYTES.
     """
-    prompts = clean_prompts(submission.prompts)
-    engines.check_prompts(submission.options.engine, prompts)
+    objects = clean_objects(submission.objects)
+    prompts = clean_prompts(submission.prompts, may_lack=bool(objects))
+    options, removals = submission.options, tuple(submission.remove_objects)
+    engines.check(options.engine, prompts, engines.features(options, objects, removals))
     storage = storage_for(submission.uri, settings)
     video = storage.stat(submission.uri)
     if video.size > settings.max_video_bytes:
@@ -210,7 +224,9 @@ def specify(submission: Submission, settings: Settings) -> JobSpec:
         version=video.version,
         size=video.size,
         prompts=prompts,
-        options=submission.options,
+        objects=objects,
+        remove_objects=removals,
+        options=options,
         results=_results_uri(video.uri, storage, settings),
     )
 

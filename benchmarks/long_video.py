@@ -1,8 +1,9 @@
 """Memory over a long video: ``python benchmarks/long_video.py [--json] [--engine NAME]``.
 
 One process takes a looped clip of small pictures through the worker's pipeline, with overlay and
-masks, and notes its resident memory as it goes. After the first 500 frames nothing may be left
-that grows with the video.
+masks, and notes its resident memory as it goes. As in a worker, a part is closed from time to
+time, with the engine's state. After the first 500 frames nothing may be left that grows with the
+video.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,17 +24,21 @@ if not __package__:  # run by its path: benchmarks are not installed
 import psutil  # noqa: E402
 
 from benchmarks.report import machine, print_json, print_table  # noqa: E402
-from worker.output import Whole  # noqa: E402
+from worker.checkpoint import Checkpoint  # noqa: E402
 from worker.pipeline import process  # noqa: E402
 from worker.predictors import load  # noqa: E402
+from worker.predictors.base import Query  # noqa: E402
+from worker.sinks.base import Sink  # noqa: E402
 from worker.sinks.masks import MasksSink  # noqa: E402
 from worker.sinks.overlay import OverlaySink  # noqa: E402
+from worker.video.frame import VideoInfo  # noqa: E402
 from worker.video.source import open_source  # noqa: E402
 
 PACKAGES = ("av", "numpy", "pyarrow")
 WIDTH, HEIGHT = 160, 90
 SETTLED = 500  # frames, after which memory counts
 EVERY = 500  # frames between two looks
+PART = 250  # frames
 
 
 class Memory:
@@ -48,6 +54,31 @@ class Memory:
             print(f"{frames} frames: {self.by_frame[frames]:.1f} MB", file=sys.stderr, flush=True)
 
 
+class Parts:
+    """Closes a part every ``PART`` frames; of each kind of file only the last is kept."""
+
+    def __init__(self, folder: Path, video: VideoInfo, prompts: list[str]) -> None:
+        self._folder = folder
+        self._video = video
+        self._prompts = prompts
+        self._asked = 0
+        self.state_bytes = 0
+
+    def open_part(self) -> Sequence[Sink]:
+        return (
+            OverlaySink(self._folder / "overlay.mp4", self._video, self._prompts, self._video.fps),
+            MasksSink(self._folder / "masks.parquet", self._video),
+        )
+
+    def is_part_due(self) -> bool:
+        self._asked += 1  # once for each frame
+        return self._asked % PART == 0
+
+    def close_part(self, checkpoint: Checkpoint) -> None:
+        (self._folder / "state").write_bytes(checkpoint.session)
+        self.state_bytes = max(self.state_bytes, len(checkpoint.session))
+
+
 def make_clip(sample: Path, path: Path, frames: int) -> None:
     """The sample made small and repeated; in a child, whose memory is not ours."""
     size = map(str, (frames, WIDTH, HEIGHT))
@@ -61,11 +92,8 @@ def measure(engine: str, prompts: list[str], video: Path, folder: Path) -> dict[
     memory = Memory()
     start = time.perf_counter()
     with open_source(video, sample_fps=0) as source:
-        sinks = (
-            OverlaySink(folder / "overlay.mp4", source.info, prompts, source.info.fps),
-            MasksSink(folder / "masks.parquet", source.info),
-        )
-        summary = process(source, predictor, prompts, Whole(sinks), on_progress=memory.note)
+        parts = Parts(folder, source.info, prompts)
+        summary = process(source, predictor, Query(tuple(prompts)), parts, on_progress=memory.note)
     seconds = time.perf_counter() - start
     settled = memory.by_frame[SETTLED]
     last = max(memory.by_frame)
@@ -73,6 +101,7 @@ def measure(engine: str, prompts: list[str], video: Path, folder: Path) -> dict[
         "frames": summary.frames_written,
         "objects": summary.objects_detected,
         "objects_per_frame": round(summary.detections / summary.frames_written, 2),
+        "state_mb": round(parts.state_bytes / 1e6, 2),
         "frames_per_s": round(summary.frames_written / seconds, 1),
         f"rss_mb_at_{SETTLED}": round(settled, 1),
         f"rss_mb_at_{last}": round(memory.by_frame[last], 1),

@@ -41,6 +41,34 @@ class InvalidPrompt(RequestError):
     default_hint = "Give 1 to 16 prompts of 1 to 100 characters each, such as 'person'."
 
 
+class InvalidVisualPrompt(RequestError):
+    """An object that was pointed at in a way that makes no sense, or not within the video."""
+
+    code = "invalid_visual_prompt"
+    default_hint = "docs/prompts.md shows how to point at objects: points, a box or a mask."
+
+
+class FrameNotFound(RequestError):
+    """A visual prompt on a frame that the video does not have, or that is not reached."""
+
+    code = "frame_not_found"
+    default_hint = "Frames count from 0; 'max_frames' must leave those with visual prompts in."
+
+
+class EngineUnavailable(RequestError):
+    """None of the workers that there are could ever run the engine."""
+
+    code = "engine_unavailable"
+    default_hint = "Leave out 'engine', or start a worker that can run it and submit again."
+
+
+class UnsupportedByEngine(RequestError):
+    """The engine cannot do what the job asks for."""
+
+    code = "unsupported_by_engine"
+    default_hint = "Leave it out, or choose another engine."
+
+
 class UnknownPrompt(RequestError):
     """The engine has a fixed vocabulary and the prompt is not in it."""
 
@@ -255,7 +283,10 @@ class GpuOutOfMemory(ShoalError):
     """The video does not fit, not even frame by frame."""
 
     code = "gpu_out_of_memory"
-    default_hint = "Submit fewer prompts, or use a GPU with more memory that nothing else shares."
+    default_hint = (
+        "Submit fewer prompts, lower 'max_objects', or use a GPU with more memory that nothing "
+        "else shares."
+    )
 
 
 class GpuError(ShoalError):

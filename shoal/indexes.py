@@ -195,7 +195,7 @@ class Indexes:
 def _names(record: Record) -> set[str]:
     """The indexes that a job belongs to."""
     found = {ALL, f"{ALL}:{record.state}"}
-    found |= {f"{ALL}:prompt:{_folded(prompt)}" for prompt in record.spec.prompts}
+    found |= {f"{ALL}:prompt:{_folded(prompt)}" for prompt in record.spec.labels}
     if record.worker:
         found.add(f"{ALL}:worker:{record.worker}")
     if record.error and record.state == State.FAILED:

@@ -290,7 +290,8 @@ def _compact(value: Any) -> str:
 
 
 def _searchable(job_id: str, spec: Mapping[str, Any]) -> str:
-    return " ".join((job_id, spec["uri"], *spec["prompts"])).casefold()
+    labels = (each["label"] for each in spec.get("objects", ()))
+    return " ".join((job_id, spec["uri"], *spec["prompts"], *labels)).casefold()
 
 
 def now() -> float:

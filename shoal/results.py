@@ -8,6 +8,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, Field
 
 from shoal.jobs import JobSpec, Options
+from shoal.prompts import Removal, VisualPrompt
 
 SCHEMA_VERSION = 1
 
@@ -122,6 +123,8 @@ class Metadata(BaseModel):
     created_at: str = Field(description="When the results were published, ISO 8601, UTC.")
     video: VideoMetadata
     prompts: list[str]
+    objects: list[VisualPrompt] = Field([], description="Objects that were pointed at.")
+    remove_objects: list[Removal] = Field([], description="Objects that were left out.")
     options: Options
     frames_processed: int = Field(description="Frames written to the overlay and the masks.")
     original_fps: float

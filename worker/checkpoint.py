@@ -18,8 +18,8 @@ class Checkpoint:
     Attributes:
         position: of that frame in the source.
         picture: fingerprint of that frame.
-        stepped: index of the last frame that the session has seen. Those after ``position``
-            await their results: they are read again, but not stepped again.
+        stepped: index of the last frame that the session's state has seen. Those after
+            ``position`` await their results: they are read again, but not stepped again.
         summary: of the run up to here.
         session: the predictor's ``Session.state()``.
     """

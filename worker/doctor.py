@@ -31,7 +31,7 @@ from shoal.queue import connect
 from shoal.settings import Settings, get_settings
 from shoal.storage import storage_for
 from worker import predictors
-from worker.predictors.base import Predictor
+from worker.predictors.base import Predictor, Query
 from worker.predictors.gpu import as_gpu_error
 from worker.video.frame import Frame, VideoInfo
 
@@ -221,7 +221,7 @@ def _one_frame(predictor: Predictor) -> None:
     picture = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     picture[HEIGHT // 4 : -HEIGHT // 4, WIDTH // 4 : -WIDTH // 4] = (200, 40, 40)
     frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
-    session = predictor.open(VideoInfo(WIDTH, HEIGHT, 25, 0.04, 1, "made up"), ["person"])
+    session = predictor.open(VideoInfo(WIDTH, HEIGHT, 25, 0.04, 1, "made up"), Query(("person",)))
     try:
         session.step([Frame(0, 0.0, frame, wanted=True)])
         session.finish()

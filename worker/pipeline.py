@@ -12,12 +12,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from shoal.errors import DiskFull, InternalError, Stopped
+from shoal.errors import DiskFull, FrameNotFound, InternalError, Stopped
 from shoal.storage.files import FULL
 from worker.channel import Aborted, Channel
 from worker.checkpoint import Checkpoint
 from worker.output import Output
-from worker.predictors.base import FrameResult, Predictor, Session
+from worker.predictors.base import FrameResult, Predictor, Query, Session
 from worker.sinks.writers import Writers
 from worker.summary import Summary
 from worker.video.frame import Frame
@@ -29,14 +29,14 @@ from worker.video.source import Source
 def process(
     source: Source,
     predictor: Predictor,
-    prompts: Sequence[str],
+    query: Query,
     output: Output,
     *,
     checkpoint: Checkpoint | None = None,
     on_progress: Callable[[int], None] = lambda frames_done: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Summary:
-    """Track the prompts through the source and write every wanted frame to the output.
+    """Track what is asked for through the source and write every wanted frame to the output.
 
     When it returns, the sinks are closed and their files whole; when it raises, those of the
     current part are aborted and their files gone. In both cases the session is closed and no
@@ -51,9 +51,10 @@ def process(
         Stopped: ``should_stop`` said so.
         CheckpointUnusable: the predictor cannot continue from there.
         DiskFull: a sink could not write.
+        FrameNotFound: a frame with a visual prompt was not among those of the source.
         Exception: the first error of any stage, as it is.
     """
-    return _Run(source, predictor, prompts, output, checkpoint, on_progress).run(should_stop)
+    return _Run(source, predictor, query, output, checkpoint, on_progress).run(should_stop)
 
 
 class _Run:
@@ -63,14 +64,14 @@ class _Run:
         self,
         source: Source,
         predictor: Predictor,
-        prompts: Sequence[str],
+        query: Query,
         output: Output,
         checkpoint: Checkpoint | None,
         on_progress: Callable[[int], None],
     ) -> None:
         self._source = source
         self._predictor = predictor
-        self._prompts = prompts
+        self._query = query
         self._output = output
         self._checkpoint = checkpoint
         self._on_progress = on_progress
@@ -84,7 +85,7 @@ class _Run:
         self._settled: tuple[Frame, Position] | None = None  # the last one with a result
         self._stepped = checkpoint.stepped if checkpoint else -1
         self._saved = self._stepped  # what was stepped by the last checkpoint
-        self._summary = copy.deepcopy(checkpoint.summary) if checkpoint else _empty(prompts)
+        self._summary = copy.deepcopy(checkpoint.summary) if checkpoint else _empty(query)
 
     def run(self, should_stop: Callable[[], bool]) -> Summary:
         decoder = threading.Thread(target=self._guard, args=(self._decode,), name="decode")
@@ -127,7 +128,7 @@ class _Run:
 
     def _predict(self, should_stop: Callable[[], bool]) -> None:
         state = self._checkpoint.session if self._checkpoint else None
-        session = self._predictor.open(self._source.info, self._prompts, state)
+        session = self._predictor.open(self._source.info, self._query, state)
         try:
             self._step_all(session, should_stop)
         finally:
@@ -145,6 +146,7 @@ class _Run:
             self._pending.append((frame, position))
             if frame.index > already_stepped:
                 self._step(session, frame)
+        self._check_prompted()
         with self._summary.busy("predict"):
             results = session.finish()
         self._hand_on(results)
@@ -152,9 +154,18 @@ class _Run:
             owed = self._pending[0][0].index
             raise InternalError(f"the engine owes results from frame {owed} on")
 
+    def _check_prompted(self) -> None:
+        if missed := self._query.frames - self._summary.frames_prompted:
+            raise FrameNotFound(
+                f"there is a visual prompt on frame {min(missed)}, "
+                f"the last frame that was read is {self._stepped}"
+            )
+
     def _step(self, session: Session, frame: Frame) -> None:
         self._stepped = frame.index
         self._summary.frames_tracked += 1
+        if frame.index in self._query.frames:
+            self._summary.frames_prompted.add(frame.index)
         with self._summary.busy("predict"):
             results = session.step([frame])
         self._hand_on(results)
@@ -175,20 +186,23 @@ class _Run:
 
     def _close_part(self, session: Session) -> None:
         """Have the files written so far, and the way on from here, taken in."""
-        if self._settled is None or self._stepped == self._saved:
+        if self._settled is None:
+            return
+        frame, position = self._settled
+        stepped = frame.index if self._predictor.steps_again else self._stepped
+        if stepped == self._saved:
             return  # nothing is gained
         self._close_writers()
-        frame, position = self._settled
         self._output.close_part(
             Checkpoint(
                 position=position,
                 picture=fingerprint(frame.picture),
-                stepped=self._stepped,
+                stepped=stepped,
                 summary=self._summary,
                 session=session.state(),
             )
         )
-        self._saved = self._stepped
+        self._saved = stepped
 
     def _close_writers(self) -> None:
         if self._writers:
@@ -196,9 +210,9 @@ class _Run:
             self._writers = None
 
 
-def _empty(prompts: Sequence[str]) -> Summary:
+def _empty(query: Query) -> Summary:
     return Summary(
-        object_ids={prompt: set() for prompt in prompts},
+        object_ids={label: set() for label in query.labels},
         busy_s={"decode": 0.0, "predict": 0.0},
     )
 

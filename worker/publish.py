@@ -128,6 +128,8 @@ class Publisher:
                 decode_errors=source.decode_errors,
             ),
             prompts=list(self.spec.prompts),
+            objects=list(self.spec.objects),
+            remove_objects=list(self.spec.remove_objects),
             options=self.spec.options,
             frames_processed=summary.frames_written,
             original_fps=round(info.fps, 3),

@@ -19,6 +19,7 @@ class Summary:
         frames_read: decoded, needed or not; known when all is read.
         frames_tracked: seen by the predictor.
         frames_written: seen by the sinks.
+        frames_prompted: those seen by the predictor that have visual prompts.
         detections: objects summed over written frames: the rows of the mask table.
         object_ids: of each prompt, in the job's order.
         first_time_s, last_time_s: of the written frames, in seconds since the source's first.
@@ -29,6 +30,7 @@ class Summary:
     frames_read: int = 0
     frames_tracked: int = 0
     frames_written: int = 0
+    frames_prompted: set[int] = field(default_factory=set)
     detections: int = 0
     object_ids: dict[str, set[int]] = field(default_factory=dict)
     first_time_s: float = 0.0

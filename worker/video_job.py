@@ -7,15 +7,17 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Protocol
 
 import av
 
 import shoal
-from shoal.engines import AUTO
+from shoal import engines
 from shoal.errors import CheckpointUnusable, Stopped, UnknownEngine, VideoTooLarge
 from shoal.jobs import JobSpec
+from shoal.prompts import check_fits
 from shoal.records import Progress
 from shoal.settings import Settings
 from shoal.storage import storage_for
@@ -26,7 +28,7 @@ from worker.part_store import PartStore
 from worker.parts import Parts
 from worker.pipeline import process
 from worker.predictors import find_obstacle
-from worker.predictors.base import Predictor
+from worker.predictors.base import Predictor, Query
 from worker.publish import MASKS, OVERLAY, Publisher
 from worker.sinks.base import Sink
 from worker.sinks.masks import MasksSink
@@ -152,8 +154,14 @@ class VideoJob:
     # --- before the first frame ------------------------------------------------------------------
 
     def _check_engine(self) -> None:
+        self._check_choice()
+        if self.predictor.name in engines.names():  # with 'auto' another one was able
+            asked = engines.features(self.spec.options, self.spec.objects, self.spec.remove_objects)
+            engines.check(self.predictor.name, self.spec.prompts, asked)
+
+    def _check_choice(self) -> None:
         wanted = self.spec.options.engine
-        if wanted in (AUTO, self.predictor.name):
+        if wanted in (engines.AUTO, self.predictor.name):
             return
         if obstacle := find_obstacle(wanted):
             raise obstacle
@@ -183,6 +191,7 @@ class VideoJob:
             max_frames=options.max_frames,
             sequence_fps=options.sequence_fps,
             allow_truncated=options.allow_truncated,
+            also=self.query.frames,
             limits=Limits(
                 max_pixels=self.settings.max_pixels,
                 max_duration_s=self.settings.max_duration_s,
@@ -212,6 +221,7 @@ class VideoJob:
         with self._stage("open"):
             source = self._open(path)
         with source:
+            check_fits(self.spec.objects, source.info.width, source.info.height)
             fps = self.spec.options.sample_fps
             written_fps = min(fps, source.info.fps) if fps > 0 else source.info.fps
             self.progress.frames_expected = self._frames_expected(source, written_fps)
@@ -222,7 +232,7 @@ class VideoJob:
                 summary = process(
                     source,
                     self.predictor,
-                    self.spec.prompts,
+                    self.query,
                     parts,
                     checkpoint=self.continued.checkpoint if self.continued else None,
                     on_progress=self._on_frames,
@@ -230,10 +240,21 @@ class VideoJob:
                 )
         return source, summary, parts
 
+    @cached_property
+    def query(self) -> Query:
+        spec, options = self.spec, self.spec.options
+        return Query(
+            prompts=spec.prompts,
+            objects=spec.objects,
+            remove_objects=spec.remove_objects,
+            max_objects=options.max_objects,
+            score_threshold=options.score_threshold,
+        )
+
     def _parts(self, source: Source, written_fps: float) -> Parts:
         def open_sink(kind: str, path: Path) -> Sink:
             if kind == OVERLAY:
-                return OverlaySink(path, source.info, self.spec.prompts, written_fps)
+                return OverlaySink(path, source.info, self.spec.labels, written_fps)
             return MasksSink(path, source.info)
 
         return Parts(

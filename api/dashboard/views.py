@@ -125,7 +125,7 @@ def _tracks(record: Record, settings: Settings) -> dict[str, Any] | None:
         log.warning("%s cannot be shown: %s", uri, error)
         return None
     groups = []
-    for position, prompt in enumerate(record.spec.prompts):
+    for position, prompt in enumerate(record.spec.labels):
         found = [track for track in tracks.tracks if track.prompt == prompt]
         groups.append(
             {

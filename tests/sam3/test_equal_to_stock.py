@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.sam3 import stock, videos
-from worker.predictors.base import FrameResult
+from worker.predictors.base import FrameResult, Query
 from worker.predictors.sam3.predictor import Sam3Predictor
 
 FRAMES = 24
@@ -46,7 +46,7 @@ def unchanged(checkpoint: Path, prompts: int) -> list[stock.Reference]:
 @cache
 def results(checkpoint: Path, prompts: int, lookahead: int) -> list[FrameResult]:
     predictor = Sam3Predictor(str(checkpoint), lookahead=lookahead)
-    session = predictor.open(videos.INFO, PROMPTS[:prompts])
+    session = predictor.open(videos.INFO, Query(PROMPTS[:prompts]))
     return videos.track(session, videos.make(FRAMES))
 
 
@@ -108,7 +108,7 @@ def test_the_cases_are_eventful(plain: Path, forgetful: Path, reconditioning: Pa
 def test_masks_keep_their_ids_where_hotstart_removes_an_object(plain: Path) -> None:
     frames, prompts = videos.make(FRAMES), PROMPTS[:2]
     reference = stock.run(plain, frames, prompts)
-    session = Sam3Predictor(str(plain), lookahead=1).open(videos.INFO, prompts)
+    session = Sam3Predictor(str(plain), lookahead=1).open(videos.INFO, Query(tuple(prompts)))
     session.step(frames[:5])
     session.state()  # lets the session track all that it was given
     swapped = []

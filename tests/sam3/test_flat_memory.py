@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.sam3 import tiny, videos
+from worker.predictors.base import Query
 from worker.predictors.sam3.predictor import Sam3Predictor
 from worker.predictors.sam3.session import Sam3Session
 
@@ -40,6 +41,7 @@ def tensor_bytes() -> int:
     return sum(storages.values())
 
 
+@pytest.mark.timeout(900)
 def test_nothing_grows_over_2000_frames(tmp_path: Path) -> None:
     """One small object, whose memory is renewed every fourth frame.
 
@@ -56,7 +58,7 @@ def test_nothing_grows_over_2000_frames(tmp_path: Path) -> None:
         max_num_objects=1,
     )
     process = psutil.Process()
-    session = Sam3Predictor(str(checkpoint)).open(videos.INFO, ("a",))
+    session = Sam3Predictor(str(checkpoint)).open(videos.INFO, Query(("a",)))
     sizes, items, tensors, resident = {}, {}, {}, {}
     renewed = set()
     for frame in videos.stream(2_000):
@@ -80,7 +82,7 @@ def test_nothing_grows_over_2000_frames(tmp_path: Path) -> None:
 
 def test_a_crowd_that_comes_and_goes_leaves_nothing_behind(forgetful: Path) -> None:
     """Dozens of objects are removed along the way."""
-    session = Sam3Predictor(str(forgetful)).open(videos.INFO, PROMPTS)
+    session = Sam3Predictor(str(forgetful)).open(videos.INFO, Query(PROMPTS))
     sizes = {}
     for frame in videos.stream(120):
         session.step([frame])

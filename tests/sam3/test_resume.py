@@ -13,6 +13,7 @@ import pytest
 from shoal.errors import CheckpointUnusable
 from tests.processes import ROOT
 from tests.sam3 import videos
+from worker.predictors.base import Query
 from worker.predictors.sam3.predictor import Sam3Predictor
 
 FRAMES, CUT = 40, 17
@@ -24,11 +25,12 @@ CONTINUE = """
 import pickle, sys
 from pathlib import Path
 from tests.sam3 import tiny, videos
+from worker.predictors.base import Query
 from worker.predictors.sam3.predictor import Sam3Predictor
 checkpoint, cut, frames, lookahead, folder, *prompts = sys.argv[1:]
 predictor = Sam3Predictor(checkpoint, lookahead=int(lookahead))
 state = (Path(folder) / "state").read_bytes()
-session = predictor.open(videos.INFO, prompts, state)
+session = predictor.open(videos.INFO, Query(tuple(prompts)), state)
 rest = videos.make(int(frames))[int(cut):]
 (Path(folder) / "rest").write_bytes(pickle.dumps(videos.track(session, rest)))
 """
@@ -47,9 +49,9 @@ def test_a_fresh_process_continues_with_the_output_of_an_uninterrupted_run(
     weights = str(request.getfixturevalue(checkpoint))
     frames = videos.make(FRAMES)
     predictor = Sam3Predictor(weights, lookahead=lookahead)
-    straight = videos.track(predictor.open(videos.INFO, prompts), frames)
+    straight = videos.track(predictor.open(videos.INFO, Query(prompts)), frames)
 
-    session = predictor.open(videos.INFO, prompts)
+    session = predictor.open(videos.INFO, Query(prompts))
     before = [result for frame in frames[:CUT] for result in session.step([frame])]
     (tmp_path / "state").write_bytes(session.state())
     session.close()
@@ -73,8 +75,8 @@ def test_a_fresh_process_continues_with_the_output_of_an_uninterrupted_run(
 
 def test_writing_the_state_down_changes_nothing(predictor: Sam3Predictor) -> None:
     frames, prompts = videos.make(24), ("a", "bc")
-    straight = videos.track(predictor.open(videos.INFO, prompts), frames)
-    session = predictor.open(videos.INFO, prompts)
+    straight = videos.track(predictor.open(videos.INFO, Query(prompts)), frames)
+    session = predictor.open(videos.INFO, Query(prompts))
     results = []
     for frame in frames:
         results += session.step([frame])
@@ -85,12 +87,12 @@ def test_writing_the_state_down_changes_nothing(predictor: Sam3Predictor) -> Non
 
 
 def test_the_state_is_safetensors_with_a_json_header(predictor: Sam3Predictor) -> None:
-    session = predictor.open(videos.INFO, ("a",))
+    session = predictor.open(videos.INFO, Query(("a",)))
     assert _header(session.state())["objects"] == []
     session.step(videos.make(3))
     text = _header(session.state())
     session.close()
-    assert (text["version"], text["frame"], len(text["owed"])) == (1, 3, 3)
+    assert (text["version"], text["frame"], len(text["owed"])) == (2, 3, 3)
     assert text["objects"]
 
 
@@ -100,12 +102,12 @@ def test_the_state_is_safetensors_with_a_json_header(predictor: Sam3Predictor) -
 def test_a_state_that_does_not_fit_is_refused(
     predictor: Sam3Predictor, fact: str, value: object
 ) -> None:
-    session = predictor.open(videos.INFO, ("a",))
+    session = predictor.open(videos.INFO, Query(("a",)))
     session.step(videos.make(2))
     state = session.state()
     session.close()
     with pytest.raises(CheckpointUnusable, match="prompts"):
-        predictor.open(videos.INFO, ("b",), state)
+        predictor.open(videos.INFO, Query(("b",)), state)
     length = int.from_bytes(state[:8], "little")
     header = json.loads(state[8 : 8 + length])
     text = json.loads(header["__metadata__"]["session"]) | {fact: value}
@@ -113,19 +115,21 @@ def test_a_state_that_does_not_fit_is_refused(
     changed = json.dumps(header).encode()
     with pytest.raises(CheckpointUnusable, match=fact):
         predictor.open(
-            videos.INFO, ("a",), len(changed).to_bytes(8, "little") + changed + state[8 + length :]
+            videos.INFO,
+            Query(("a",)),
+            len(changed).to_bytes(8, "little") + changed + state[8 + length :],
         )
 
 
 @pytest.mark.parametrize("harm", ["cut", "header", "empty"])
 def test_a_damaged_state_is_refused(predictor: Sam3Predictor, harm: str) -> None:
-    session = predictor.open(videos.INFO, ("a",))
+    session = predictor.open(videos.INFO, Query(("a",)))
     session.step(videos.make(2))
     state = session.state()
     session.close()
     broken = {"cut": state[:-100], "header": state[:8] + b"?" + state[9:], "empty": b""}[harm]
     with pytest.raises(CheckpointUnusable, match="damaged"):
-        predictor.open(videos.INFO, ("a",), broken)
+        predictor.open(videos.INFO, Query(("a",)), broken)
 
 
 def _header(state: bytes) -> dict[str, object]:

@@ -15,6 +15,7 @@ import torch
 
 from shoal.errors import GpuOutOfMemory, InvalidPrompt
 from tests.sam3 import tiny, videos
+from worker.predictors.base import Query
 from worker.predictors.sam3 import session as sessions
 from worker.predictors.sam3.predictor import Sam3Predictor
 from worker.predictors.sam3.session import Sam3Session
@@ -24,7 +25,7 @@ from worker.video.frame import Frame, VideoInfo
 
 @pytest.fixture
 def opened(predictor: Sam3Predictor) -> Iterator[Sam3Session]:
-    session = predictor.open(videos.INFO, ("a", "bc"))
+    session = predictor.open(videos.INFO, Query(("a", "bc")))
     yield session
     session.close()
 
@@ -43,7 +44,7 @@ def test_results_come_in_order_one_per_frame_and_15_frames_late(opened: Sam3Sess
 
 def test_objects_carry_prompt_score_box_and_mask(predictor: Sam3Predictor) -> None:
     prompts = ("a", "bc", "a")  # a repetition asks nothing new
-    results = videos.track(predictor.open(videos.INFO, prompts), videos.make(20))
+    results = videos.track(predictor.open(videos.INFO, Query(prompts)), videos.make(20))
     objects = [each for result in results for each in result.objects]
     assert {each.prompt for each in objects} == {"a", "bc"}
     for each in objects:
@@ -73,7 +74,7 @@ def test_the_score_is_that_of_the_frame(tmp_path: Path) -> None:
         model.tracker_model.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(0.5)
 
     predictor = Sam3Predictor(str(tiny.save_checkpoint(tmp_path, unsure)))
-    results = videos.track(predictor.open(videos.INFO, ("a",)), videos.make(20))
+    results = videos.track(predictor.open(videos.INFO, Query(("a",))), videos.make(20))
     objects = [each for result in results for each in result.objects]
     first, *others = [each.score for each in objects]
     assert first > 0.99
@@ -87,9 +88,9 @@ def test_a_video_in_which_nothing_is_found(tmp_path: Path) -> None:
         model.detector_model.detr_decoder.presence_head.layer3.bias.fill_(-20.0)
 
     predictor = Sam3Predictor(str(tiny.save_checkpoint(tmp_path, blind)), lookahead=4)
-    session = predictor.open(videos.INFO, ("a", "bc"))
+    session = predictor.open(videos.INFO, Query(("a", "bc")))
     session.step(videos.make(9))
-    session = predictor.open(videos.INFO, ("a", "bc"), session.state())
+    session = predictor.open(videos.INFO, Query(("a", "bc")), session.state())
     results = session.finish()
     session.close()
     assert [(result.index, result.objects) for result in results] == [(n, []) for n in range(9)]
@@ -103,7 +104,7 @@ def test_an_empty_video_has_no_results(opened: Sam3Session) -> None:
 def test_a_video_of_one_pixel(predictor: Sam3Predictor) -> None:
     picture = av.VideoFrame.from_ndarray(np.zeros((2, 2, 3), np.uint8), format="rgb24")
     frame = Frame(0, 0.0, picture.reformat(1, 1, "yuv420p"), wanted=True)
-    session = predictor.open(VideoInfo(1, 1, 25, 0, 0, "made up"), ("a",))
+    session = predictor.open(VideoInfo(1, 1, 25, 0, 0, "made up"), Query(("a",)))
     assert [result.index for result in videos.track(session, [frame])] == [0]
 
 
@@ -116,22 +117,22 @@ def test_pixels_are_those_of_the_processor(opened: Sam3Session, predictor: Sam3P
 
 @pytest.mark.parametrize("letters", [31, 60])
 def test_a_prompt_of_more_than_32_tokens_is_refused(predictor: Sam3Predictor, letters: int) -> None:
-    predictor.open(videos.INFO, ["x" * 30]).close()  # with its two marks 32
+    predictor.open(videos.INFO, Query(("x" * 30,))).close()  # with its two marks 32
     with pytest.raises(InvalidPrompt, match=rf"has {letters + 2} tokens, SAM3 reads 32"):
-        predictor.open(videos.INFO, ["a", "x" * letters])
+        predictor.open(videos.INFO, Query(("a", "x" * letters)))
 
 
 def test_no_prompt_is_refused(predictor: Sam3Predictor) -> None:
     with pytest.raises(InvalidPrompt):
-        predictor.open(videos.INFO, [])
+        predictor.open(videos.INFO, Query(()))
 
 
 def test_an_error_in_the_middle_reaches_the_caller_and_close_frees_all(
     predictor: Sam3Predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frames, prompts = videos.make(20), ("a",)
-    before = videos.shown(videos.track(predictor.open(videos.INFO, prompts), frames))
-    session = predictor.open(videos.INFO, prompts)
+    before = videos.shown(videos.track(predictor.open(videos.INFO, Query(prompts)), frames))
+    session = predictor.open(videos.INFO, Query(prompts))
     session.step(frames[:5])
     memory, thread = weakref.ref(session._tracker.memory), session._thread
     with monkeypatch.context() as patch:
@@ -143,7 +144,7 @@ def test_an_error_in_the_middle_reaches_the_caller_and_close_frees_all(
     gc.collect()
     assert memory() is None
     assert not any(each.is_alive() for each in thread._threads)
-    after = videos.shown(videos.track(predictor.open(videos.INFO, prompts), frames))
+    after = videos.shown(videos.track(predictor.open(videos.INFO, Query(prompts)), frames))
     assert after == before, "the next video is not affected"
 
 
@@ -151,9 +152,9 @@ def test_bfloat16_runs(plain: Path) -> None:
     """The precision of CUDA devices; its numbers are not compared."""
     predictor = Sam3Predictor(str(plain), lookahead=2)
     predictor._loaded.model.bfloat16()
-    session = predictor.open(videos.INFO, ("a", "bc"))
+    session = predictor.open(videos.INFO, Query(("a", "bc")))
     session.step(videos.make(20))
-    session = predictor.open(videos.INFO, ("a", "bc"), session.state())
+    session = predictor.open(videos.INFO, Query(("a", "bc")), session.state())
     results = session.finish()
     assert any(result.objects for result in results)
     session.close()
@@ -191,10 +192,10 @@ def test_out_of_memory_halves_the_lookahead_and_loses_nothing(
 ) -> None:
     frames, prompts = videos.make(20), ("a", "bc")
     predictor = Sam3Predictor(str(forgetful), lookahead=8)
-    expected = videos.shown(videos.track(predictor.open(videos.INFO, prompts), frames))
+    expected = videos.shown(videos.track(predictor.open(videos.INFO, Query(prompts)), frames))
     scarce = Scarce(fits=4, moments=(2,))
     scarce.install(monkeypatch)
-    session = predictor.open(videos.INFO, prompts)
+    session = predictor.open(videos.INFO, Query(prompts))
     assert videos.shown(videos.track(session, frames)) == expected
     assert list(dict.fromkeys(scarce.batches)) == [8, 4, 2]
     assert scarce.calls > 2
@@ -204,7 +205,7 @@ def test_out_of_memory_with_a_single_frame_is_named(
     predictor: Sam3Predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Scarce(fits=0).install(monkeypatch)
-    session = predictor.open(videos.INFO, ("a",))
+    session = predictor.open(videos.INFO, Query(("a",)))
     with pytest.raises(GpuOutOfMemory, match="1 prompt") as caught:
         videos.track(session, videos.make(3))
     assert "prompts" in caught.value.hint

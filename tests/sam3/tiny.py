@@ -44,8 +44,8 @@ def save_checkpoint(
         config: fields of ``Sam3VideoConfig`` that differ from ``CONFIG``.
     """
     torch.manual_seed(0)
-    tokenizer = _tokenizer()
-    model = Sam3VideoModel(_config(len(tokenizer), size, CONFIG | config)).eval()
+    words = tokenizer()
+    model = Sam3VideoModel(_config(len(words), size, CONFIG | config)).eval()
     with torch.no_grad():
         _bias(model)
         change(model)
@@ -55,7 +55,7 @@ def save_checkpoint(
     Sam3VideoProcessor(
         Sam3ImageProcessor(size=square, mask_size={"height": low, "width": low}),
         Sam2VideoVideoProcessor(size=square, image_mean=[0.5] * 3, image_std=[0.5] * 3),
-        tokenizer,
+        words,
     ).save_pretrained(folder)
     return folder
 
@@ -79,11 +79,14 @@ def forgetful(model: Sam3VideoModel) -> None:
 
 
 def load() -> Any:
-    """The engine on a checkpoint of its own: ``SHOAL_ENGINE=tests.sam3.tiny:load``."""
+    """The engine on a checkpoint of its own, for small pictures and little time.
+
+    ``SHOAL_ENGINE=tests.sam3.tiny:load`` has a worker take it.
+    """
     from worker.predictors.sam3.predictor import Sam3Predictor
 
     with tempfile.TemporaryDirectory() as folder:
-        save_checkpoint(Path(folder))
+        save_checkpoint(Path(folder), size=4 * PATCH)
         return Sam3Predictor(folder)
 
 
@@ -101,17 +104,22 @@ def _bias(model: Sam3VideoModel) -> None:
         head.proj_out.bias.fill_(1.0)
 
 
-def _tokenizer() -> CLIPTokenizer:
-    """CLIP's alphabet of bytes without a single merge: every letter is a token."""
+def tokenizer(size: int = 0) -> CLIPTokenizer:
+    """CLIP's alphabet of bytes without a single merge: every letter is a token.
+
+    Args:
+        size: of the vocabulary, at least; what it lacks is filled up with words that do not occur.
+    """
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     letters = [chr(b) for b in printable] + [chr(256 + i) for i in range(256 - len(printable))]
     words = [*letters, *(letter + "</w>" for letter in letters)]
+    words += [f"<unused {n}>" for n in range(size - len(words) - 2)]
     words += ["<|startoftext|>", "<|endoftext|>"]
     vocabulary = {word: number for number, word in enumerate(words)}
     return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=32)
 
 
-def _config(words: int, size: int, config: dict[str, float]) -> Sam3VideoConfig:
+def _config(words: int, size: int, config: dict[str, Any]) -> Sam3VideoConfig:
     grid = size // PATCH
     vision = {
         "model_type": "sam3_vision_model",

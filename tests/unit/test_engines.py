@@ -8,8 +8,14 @@ import sys
 import pytest
 
 from shoal import engines
-from shoal.engines import clip, cpu
-from shoal.errors import InvalidPrompt, UnknownEngine, UnknownPrompt
+from shoal.engines import Feature, clip, cpu
+from shoal.errors import (
+    EngineUnavailable,
+    InvalidPrompt,
+    UnknownEngine,
+    UnknownPrompt,
+    UnsupportedByEngine,
+)
 from worker.predictors import load
 
 
@@ -83,15 +89,15 @@ def test_a_refusal_without_close_words_claims_none() -> None:
     assert "closest" not in str(caught.value)
 
 
-def test_check_prompts_wants_every_prompt_known() -> None:
-    engines.check_prompts("cpu", ["person", "cars"])
+def test_check_wants_every_prompt_known() -> None:
+    engines.check("cpu", ["person", "cars"])
     with pytest.raises(UnknownPrompt, match="unicorn"):
-        engines.check_prompts("cpu", ["person", "unicorn"])
+        engines.check("cpu", ["person", "unicorn"])
 
 
 @pytest.mark.parametrize("engine", ["auto", "sam3"])
 def test_sam3_answers_any_short_phrase_and_auto_with_it(engine: str) -> None:
-    engines.check_prompts(engine, ["person", "a unicorn that doesn't smile", "№ 7", "x" * 90])
+    engines.check(engine, ["person", "a unicorn that doesn't smile", "№ 7", "x" * 90])
 
 
 @pytest.mark.parametrize("engine", ["auto", "sam3"])
@@ -108,9 +114,9 @@ def test_sam3_answers_any_short_phrase_and_auto_with_it(engine: str) -> None:
 def test_a_prompt_of_more_than_32_tokens_is_refused(
     engine: str, fits: str, tokens: int, too_long: str
 ) -> None:
-    engines.check_prompts(engine, [fits])
+    engines.check(engine, [fits])
     with pytest.raises(InvalidPrompt, match=f"has {tokens} tokens, SAM3 reads 32") as caught:
-        engines.check_prompts(engine, ["person", too_long])
+        engines.check(engine, ["person", too_long])
     assert "fewer words" in caught.value.hint
 
 
@@ -125,16 +131,20 @@ def test_auto_is_satisfied_by_any_one_engine(monkeypatch: pytest.MonkeyPatch) ->
     def refuse(prompt: str) -> None:
         raise UnknownPrompt(prompt)
 
-    monkeypatch.setattr(engines, "_CHECKS", {"open": lambda prompt: None, "closed": refuse})
-    engines.check_prompts("auto", ["person", "unicorn"])
+    monkeypatch.setattr(
+        engines,
+        "_ENGINES",
+        {"open": engines.Engine(lambda prompt: None), "closed": engines.Engine(refuse)},
+    )
+    engines.check("auto", ["person", "unicorn"])
     with pytest.raises(UnknownPrompt):
-        engines.check_prompts("closed", ["person", "unicorn"])
+        engines.check("closed", ["person", "unicorn"])
 
 
 def test_an_unknown_engine_is_refused_with_the_known_ones() -> None:
     assert "cpu" in engines.names()
     assert "auto" not in engines.names()
-    for refuse in (lambda: engines.check_prompts("gpu", ["person"]), lambda: load("gpu")):
+    for refuse in (lambda: engines.check("gpu", ["person"]), lambda: load("gpu")):
         with pytest.raises(UnknownEngine, match="'gpu'") as caught:
             refuse()
         assert "auto, cpu" in caught.value.hint
@@ -142,8 +152,27 @@ def test_an_unknown_engine_is_refused_with_the_known_ones() -> None:
 
 def test_checking_a_prompt_needs_no_worker_library() -> None:
     code = (
-        "import sys; from shoal import engines; engines.check_prompts('auto', ['person']);"
+        "import sys; from shoal import engines; engines.check('auto', ['person']);"
         "print({'numpy', 'cv2', 'onnxruntime', 'av', 'worker'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_sam3_native_is_asked_by_texts_points_and_boxes() -> None:
+    able = {Feature.POINTS, Feature.BOX, Feature.MAX_OBJECTS, Feature.REMOVE_OBJECTS}
+    engines.check("sam3-native", ["anything"], able)
+    with pytest.raises(InvalidPrompt, match="32"):
+        engines.check("sam3-native", ["the " * 31])
+    with pytest.raises(UnsupportedByEngine, match="mask") as caught:
+        engines.check("sam3-native", [], [Feature.MASK])
+    assert "sam3" in caught.value.hint
+
+
+def test_an_engine_for_one_kind_of_device_is_refused_where_no_worker_has_it() -> None:
+    assert engines.needs_device("sam3-native")
+    assert not any(map(engines.needs_device, ("auto", "cpu", "sam3")))
+    for devices in ([], [""], ["cpu", ""], ["cpu", "cuda:0 GPU"]):
+        engines.check_devices("sam3-native", devices)
+    with pytest.raises(EngineUnavailable, match=r"CUDA devices only.*: cpu$"):
+        engines.check_devices("sam3-native", ["cpu", "cpu"])

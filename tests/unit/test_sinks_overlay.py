@@ -12,7 +12,7 @@ import pytest
 from av.video.reformatter import ColorRange, Colorspace
 
 from shoal.colours import PALETTE, colour_of
-from shoal.jobs import MAX_PROMPTS
+from shoal.prompts import MAX_PROMPTS
 from tests import media
 from worker.predictors.base import FrameResult, Mask, ObjectResult
 from worker.sinks.colours import to_yuv

@@ -156,7 +156,7 @@ def test_a_tracker_restored_at_any_frame_goes_on_as_if_nothing_had_happened() ->
     for cut in range(len(frames)):
         first = Tracker(BUFFER)
         before = [facts(first.update(i / FPS, frames[i])) for i in range(cut)]
-        second = Tracker.load(BUFFER, json.loads(json.dumps(first.dump())))
+        second = Tracker.load(json.loads(json.dumps(first.dump())), BUFFER)
         after = [facts(second.update(i / FPS, frames[i])) for i in range(cut, len(frames))]
         second.finish()
         assert before + after == expected_facts(frames)

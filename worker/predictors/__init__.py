@@ -36,19 +36,29 @@ def choose(engine: str) -> Choice:
 
 def find_obstacle(engine: str) -> ModelLoadFailed | None:
     """What keeps this machine from running an engine, as far as is seen without loading it."""
-    if engine != "sam3":
-        return None
-    from worker.predictors.sam3 import availability
-
     settings = get_settings()
-    return availability.find_obstacle(settings.sam3_weights, settings.sam3_revision)
+    where = settings.sam3_weights, settings.sam3_revision
+    if engine == "sam3":
+        from worker.predictors.sam3 import availability
+
+        return availability.find_obstacle(*where)
+    if engine == "sam3-native":
+        from worker.predictors.sam3_native import availability as of_native
+
+        return of_native.find_obstacle(*where, settings.sam3_gpus)
+    return None
 
 
 def weights_of(settings: Settings) -> dict[str, str]:
-    """Where the weights are looked for that do not come with Shoal, by engine."""
+    """Where the weights are looked for that do not come with Shoal, by engine.
+
+    Of ``sam3-native`` only where it is set: it needs CUDA, and is nothing to miss elsewhere.
+    """
     from worker.predictors.sam3 import availability
 
-    return {"sam3": availability.place(settings.sam3_weights, settings.sam3_revision)}
+    place = availability.place(settings.sam3_weights, settings.sam3_revision)
+    also = ["sam3-native"] if settings.engine == "sam3-native" else []
+    return dict.fromkeys(["sam3", *also], place)
 
 
 def load(engine: str) -> Predictor:
@@ -70,6 +80,8 @@ def load(engine: str) -> Predictor:
         return CpuPredictor()
     if engine == "sam3":
         return _load_sam3(settings)
+    if engine == "sam3-native":
+        return _load_sam3_native(settings)
     module, colon, factory = engine.partition(":")
     if colon:
         predictor: Predictor = getattr(importlib.import_module(module), factory)()
@@ -79,13 +91,36 @@ def load(engine: str) -> Predictor:
 
 
 def _load_sam3(settings: Settings) -> Predictor:
-    from worker.predictors.sam3 import availability
-
     try:
         from worker.predictors.sam3.predictor import Sam3Predictor
     except ImportError as error:
-        raise ModelLoadFailed(
-            f"the sam3 engine's libraries cannot be imported: {error}",
-            hint=availability.INSTALL,
-        ) from error
-    return Sam3Predictor(settings.sam3_weights, settings.sam3_revision)
+        raise _lacking("sam3", error) from error
+    return Sam3Predictor(
+        settings.sam3_weights,
+        settings.sam3_revision,
+        compile_with="inductor" if settings.sam3_compile else "",
+    )
+
+
+def _load_sam3_native(settings: Settings) -> Predictor:
+    if obstacle := find_obstacle("sam3-native"):
+        raise obstacle
+    try:
+        from worker.predictors.sam3_native.predictor import OVERLAP, Sam3NativePredictor, load
+    except ImportError as error:
+        raise _lacking("sam3-native", error) from error
+    loaded = load(
+        settings.sam3_weights,
+        settings.sam3_revision,
+        settings.sam3_gpus,
+    )
+    return Sam3NativePredictor(loaded, settings.sam3_window, OVERLAP)
+
+
+def _lacking(engine: str, error: ImportError) -> ModelLoadFailed:
+    from worker.predictors.sam3.availability import INSTALL
+
+    return ModelLoadFailed(
+        f"the {engine} engine's libraries cannot be imported: {error}",
+        hint=INSTALL,
+    )

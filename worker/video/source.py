@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -80,7 +80,14 @@ class Source:
         last_time_s: seconds from the first of them to the latest.
     """
 
-    def __init__(self, reader: Reader, limits: Limits, sample_fps: float, max_frames: int) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        limits: Limits,
+        sample_fps: float,
+        max_frames: int,
+        also: Collection[int] = (),
+    ) -> None:
         self.info = reader.info
         self.frames_read = 0
         self.last_time_s = 0.0
@@ -90,6 +97,7 @@ class Source:
         self._tracked_tick = -1
         self._count = 0  # frames chosen to be written
         self._max_frames = max_frames
+        self._also = also
 
     @property
     def decode_errors(self) -> int:
@@ -131,6 +139,7 @@ class Source:
             self._check_size(decoded)
             wanted = self._written.take(decoded.time_s)
             needed = tracked.take(decoded.time_s) if tracked else False
+            needed = needed or decoded.index in self._also
             self._count += wanted
             self._tracked_tick = tracked.last_tick if tracked else -1
             if not (wanted or needed):
@@ -210,6 +219,7 @@ def open_source(
     sequence_fps: float = 1.0,
     limits: Limits | None = None,
     allow_truncated: bool = False,
+    also: Collection[int] = (),
 ) -> Source:
     """Open a local video file, or a folder or plain tar of JPEG or PNG pictures.
 
@@ -221,6 +231,7 @@ def open_source(
         limits: what the video may be at most.
         allow_truncated: read what there is of a video that was cut off; ``Source.missing_s``
             tells afterwards how much is missing.
+        also: numbers of frames that are tracked in any case.
 
     Raises:
         SourceNotFound, NotAVideo, AudioOnly, NoFrames, TruncatedVideo, UnsupportedFrameRate,
@@ -237,4 +248,4 @@ def open_source(
             reader = VideoFile(path, limits, allow_truncated=allow_truncated)
     except (FileNotFoundError, PermissionError) as error:
         raise SourceNotFound(f"{path.name} cannot be opened: {error.strerror}") from error
-    return Source(reader, limits, sample_fps, max_frames)
+    return Source(reader, limits, sample_fps, max_frames, also)

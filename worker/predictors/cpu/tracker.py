@@ -107,11 +107,17 @@ class Tracker:
         buffer: pixels by which boxes are grown on every side before they are compared: about
             how far an object may stray from its predicted place. It is the same for all sizes,
             so it helps small objects and hardly changes large ones.
+        birth: score from which a detection begins a track.
+        max_objects: at most so many confirmed tracks at a time; 0 is no limit. A track that finds
+            no room is dropped, and begins anew while it is seen.
     """
 
-    def __init__(self, buffer: float) -> None:
+    def __init__(self, buffer: float, birth: float = BIRTH, max_objects: int = 0) -> None:
         self.tracks: list[Track] = []
         self._buffer = buffer
+        self._birth = birth
+        self._strong = min(STRONG, birth)
+        self._max_objects = max_objects
         self._time_s = 0.0
         self._births = 0
         self._confirmations = 0
@@ -130,8 +136,8 @@ class Tracker:
         for track in self.tracks:
             track.predict(step_s)
 
-        strong = [d for d in detections if d.score >= STRONG]
-        weak = [d for d in detections if d.score < STRONG]
+        strong = [d for d in detections if d.score >= self._strong]
+        weak = [d for d in detections if d.score < self._strong]
         pairs, unseen, unmatched = self._match(self.tracks, strong)
         more, unseen, _ = self._match(unseen, weak)
         for track, detection in pairs + more:
@@ -139,7 +145,7 @@ class Tracker:
         for track in unseen:
             track.miss()
         for detection in unmatched:
-            if detection.score >= BIRTH:
+            if detection.score >= self._birth:
                 self._begin(detection)
         self._judge()
         return [track for track in self.tracks if not track.misses]
@@ -164,9 +170,11 @@ class Tracker:
         }
 
     @classmethod
-    def load(cls, buffer: float, state: dict[str, Any]) -> Tracker:
+    def load(
+        cls, state: dict[str, Any], buffer: float, birth: float = BIRTH, max_objects: int = 0
+    ) -> Tracker:
         """The tracker that ``dump`` described."""
-        tracker = cls(buffer)
+        tracker = cls(buffer, birth, max_objects)
         tracker._time_s = state["time_s"]
         tracker._births = state["births"]
         tracker._confirmations = state["confirmations"]
@@ -229,10 +237,16 @@ class Tracker:
         self.tracks = [track for track in self.tracks if track.state is not TrackState.DELETED]
 
     def _decide(self, track: Track, confirm: bool) -> None:
-        if confirm:
+        if confirm and self._has_room():
             self._confirmations += 1
             track.object_id = self._confirmations
-        track.state = TrackState.CONFIRMED if confirm else TrackState.DELETED
+            track.state = TrackState.CONFIRMED
+        else:
+            track.state = TrackState.DELETED
+
+    def _has_room(self) -> bool:
+        known = sum(track.state is TrackState.CONFIRMED for track in self.tracks)
+        return not self._max_objects or known < self._max_objects
 
 
 def buffered_iou(

@@ -5,7 +5,7 @@ Neither depends on the tracks, so several frames and all prompts go through the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -50,6 +50,12 @@ class Seen:
     features: list[Tensor]
     positions: Tensor
 
+    def above(self, score: float) -> Seen:
+        """The same frame with only those detections that have this score or more."""
+        kept = (self.scores >= score).nonzero().flatten()
+        prompts = [self.prompts[n] for n in kept.tolist()]
+        return replace(self, masks=self.masks[kept], scores=self.scores[kept], prompts=prompts)
+
 
 @torch.inference_mode()
 def encode_prompts(model: Sam3VideoModel, tokens: list[Any], texts: tuple[str, ...]) -> Prompts:
@@ -70,28 +76,50 @@ def encode_prompts(model: Sam3VideoModel, tokens: list[Any], texts: tuple[str, .
 
 
 @torch.inference_mode()
-def look_ahead(model: Sam3VideoModel, prompts: Prompts, pixels: Tensor) -> list[Seen]:
+def look_ahead(model: Sam3VideoModel, prompts: Prompts | None, pixels: Tensor) -> list[Seen]:
     """Encode frames and detect all prompts in them, in one pass.
 
     Args:
+        prompts: None to detect nothing.
         pixels: (B, 3, S, S), as the processor makes them.
     """
     vision = model.detector_model.get_vision_features(pixel_values=pixels)
     features, positions = model.get_vision_features_for_tracker(vision)
-    masks, scores = _detect(model, prompts, vision)
+    found = _detect(model, prompts, vision) if prompts else None
     seen = []
     for b in range(len(pixels)):
-        kept = [_pick(model, masks[b, p], scores[b, p]) for p in range(len(prompts.texts))]
+        masks, scores, which = _detections(model, b, found, features[0])
         seen.append(
             Seen(
-                masks=torch.cat([masks[b, p][index] for p, index in enumerate(kept)]),
-                scores=torch.cat([scores[b, p][index] for p, index in enumerate(kept)]),
-                prompts=[p for p, index in enumerate(kept) for _ in range(len(index))],
+                masks=masks,
+                scores=scores,
+                prompts=which,
                 features=[level[:, b : b + 1] for level in features],
                 positions=positions[-1][:, :1],
             )
         )
     return seen
+
+
+def _detections(
+    model: Sam3VideoModel, b: int, found: tuple[Tensor, Tensor] | None, like: Tensor
+) -> tuple[Tensor, Tensor, list[int]]:
+    """``Seen.masks``, ``Seen.scores`` and ``Seen.prompts`` of one frame of a batch.
+
+    Args:
+        found: what ``_detect`` returned; None if nothing was looked for.
+        like: any tensor of the model's device and dtype.
+    """
+    if found is None:
+        side = model.low_res_mask_size
+        return like.new_zeros(0, side, side), like.new_zeros(0), []
+    masks, scores = found[0][b], found[1][b]
+    kept = [_pick(model, masks[p], scores[p]) for p in range(len(scores))]
+    return (
+        torch.cat([masks[p][index] for p, index in enumerate(kept)]),
+        torch.cat([scores[p][index] for p, index in enumerate(kept)]),
+        [p for p, index in enumerate(kept) for _ in range(len(index))],
+    )
 
 
 def _detect(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from worker.predictors.base import FrameResult, Mask, ObjectResult
+from worker.predictors.sam3.pointing import is_pointed
 from worker.predictors.sam3.tracker import Tracked
 
 
@@ -20,11 +21,12 @@ def to_result(
 ) -> FrameResult:
     """Draw the objects of a frame as ``Sam3VideoProcessor.postprocess_outputs`` does.
 
-    A pixel that several objects of one prompt claim goes to the one with the highest score. An
-    object that is left without a pixel is not reported.
+    A pixel that several objects of one prompt claim goes to the one with the highest score, first
+    among those that were pointed at. An object that is left without a pixel is not reported.
 
     Args:
         hidden: ids not to show.
+        prompts: see ``Tracked.prompts``.
         size: height and width of the video in pixels.
     """
     hidden = set(hidden) | tracked.suppressed
@@ -32,7 +34,7 @@ def to_result(
     masks = [_scaled(tracked.masks[n], size) for n in shown]
     for prompt in {tracked.prompts[n] for n in shown}:
         rivals = [k for k, n in enumerate(shown) if tracked.prompts[n] == prompt]
-        _settle_overlaps(masks, rivals, [tracked.scores[shown[k]] for k in rivals])
+        _settle_overlaps(masks, rivals, [_rank(tracked, shown[k]) for k in rivals])
     windows = [unpack(bits) for bits in pack(torch.stack(masks)).cpu().numpy()] if masks else []
     return FrameResult(
         tracked.index,
@@ -54,6 +56,11 @@ def _object(tracked: Tracked, n: int, prompts: tuple[str, ...], mask: Mask) -> O
         mask=mask,
         detection_score=tracked.detection_scores[n],
     )
+
+
+def _rank(tracked: Tracked, n: int) -> float:
+    """Its score; an object that was pointed at comes before all others."""
+    return tracked.scores[n] + is_pointed(tracked.ids[n])
 
 
 def _scaled(logits: Tensor, size: tuple[int, int]) -> Tensor:

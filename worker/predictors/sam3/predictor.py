@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 import transformers
+from transformers import Sam3VideoModel
 
 from shoal.errors import GpuOutOfMemory, InvalidPrompt
+from worker.predictors.base import Query
 from worker.predictors.sam3 import weights
 from worker.predictors.sam3.cleanup import use_fast_mask_iou
 from worker.predictors.sam3.lookahead import Prompts, encode_prompts
@@ -32,15 +34,21 @@ class Sam3Predictor:
         weights: a directory; empty or ``weights.REPOSITORY`` for that one on the Hugging Face hub.
         revision: of the repository on the hub.
         lookahead: frames encoded together; by default as many as memory allows, 1 on a CPU.
+        compile_with: a backend of ``torch.compile``, such as ``inductor``; empty for none.
 
     Raises:
         ModelLoadFailed: the weights are missing, gated or another model's.
     """
 
     name = "sam3"
+    steps_again = False
 
     def __init__(
-        self, weights_at: str = "", revision: str = "main", lookahead: int | None = None
+        self,
+        weights_at: str = "",
+        revision: str = "main",
+        lookahead: int | None = None,
+        compile_with: str = "",
     ) -> None:
         cuda = torch.cuda.is_available()
         device = torch.device("cuda:0" if cuda else "cpu")
@@ -55,32 +63,35 @@ class Sam3Predictor:
             "torch": torch.__version__,
             "weights": self._loaded.identity,
         }
+        if compile_with:
+            compile_parts(self._loaded.model, compile_with)
+            self.versions["compiled_with"] = compile_with
 
     def tracking_fps(self, video: VideoInfo) -> float:
         """0: SAM3 finds an object again at any rate."""
         return 0.0
 
-    def open(
-        self, video: VideoInfo, prompts: Sequence[str], state: bytes | None = None
-    ) -> Sam3Session:
+    def open(self, video: VideoInfo, query: Query, state: bytes | None = None) -> Sam3Session:
         """Start a video, or continue one; see ``Predictor.open``.
 
         Raises:
             InvalidPrompt: there is none, or one is too long for the text encoder.
             GpuOutOfMemory: the texts alone do not fit.
         """
+        query = replace(query, prompts=tuple(dict.fromkeys(query.prompts)))
+        if not query.labels:
+            raise InvalidPrompt("there is no prompt")
         try:
-            encoded = self._encode(tuple(dict.fromkeys(prompts)))
+            prompts = self._encode(query.prompts) if query.prompts else None
         except torch.OutOfMemoryError as error:
             raise GpuOutOfMemory(f"{self.device} has no memory left for a video") from error
-        session = Sam3Session(self._loaded, video, encoded, self._choose_lookahead(len(prompts)))
+        lookahead = self._choose_lookahead(len(query.prompts))
+        session = Sam3Session(self._loaded, video, query, prompts, lookahead)
         if state is not None:
             session.restore(state)
         return session
 
     def _encode(self, texts: tuple[str, ...]) -> Prompts:
-        if not texts:
-            raise InvalidPrompt("there is no prompt")
         model = self._loaded.model
         config: Any = model.config
         limit = config.detector_config.text_config.max_position_embeddings
@@ -105,3 +116,15 @@ class Sam3Predictor:
         free, _ = torch.cuda.mem_get_info(self._loaded.model.device)
         fitting = int(free * LOOKAHEAD_SHARE) // (FRAME_BYTES + prompts * PROMPT_BYTES)
         return max(1, min(MAX_LOOKAHEAD, fitting))
+
+
+def compile_parts(model: Sam3VideoModel, backend: str) -> None:
+    """Have those parts compiled at their first use that capture as one graph each.
+
+    The detector does not: it would break into ten. Frames always come in batches of one size, but
+    objects and their memories in any number.
+    """
+    tracker = model.tracker_model
+    model.detector_model.vision_encoder.compile(backend=backend)
+    tracker.memory_attention.compile(backend=backend, dynamic=True)
+    tracker.memory_encoder.compile(backend=backend, dynamic=True)

@@ -40,12 +40,20 @@ class Found:
 def propagate(model: Sam3VideoModel, memory: Memory, frame: int, seen: Seen) -> Found:
     """Find the objects of a session, of which there is at least one, on its next frame."""
     tracker = model.tracker_model
+    numbers = sorted(memory.output_dict_per_obj)
+    return _decode(tracker, seen, condition(tracker, memory, frame, seen, numbers))
+
+
+def condition(
+    tracker: Sam3TrackerVideoModel, memory: Memory, frame: int, seen: Seen, numbers: list[int]
+) -> Tensor:
+    """The frame's features, conditioned on what is remembered of N objects: (N, C, H, W)."""
     places = _places(tracker, seen)
     recalled = [
-        _as_tokens(tracker, places, *_recall(tracker, outputs, frame))
-        for _, outputs in sorted(memory.output_dict_per_obj.items())
+        _as_tokens(tracker, places, *_recall(tracker, memory.output_dict_per_obj[number], frame))
+        for number in numbers
     ]
-    return _decode(tracker, seen, _attend(tracker, seen, recalled))
+    return _attend(tracker, seen, recalled)
 
 
 def _recall(
@@ -177,6 +185,13 @@ def _decode(tracker: Sam3TrackerVideoModel, seen: Seen, conditioned: Tensor) -> 
     pointers = certainty * tracker.object_pointer_proj(tokens[each, :, best])
     pointers = pointers + (1 - certainty) * tracker.no_object_pointer
     return Found(masks, presence, pointers)
+
+
+def coarse_features(tracker: Sam3TrackerVideoModel, seen: Seen) -> Tensor:
+    """The coarsest level as a map: (1, C, H, W)."""
+    flat = seen.features[-1].permute(1, 2, 0)
+    coarse: Tensor = flat.unflatten(2, tracker.backbone_feature_sizes[-1])
+    return coarse
 
 
 def fine_features(tracker: Sam3TrackerVideoModel, seen: Seen) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,12 +12,15 @@ import torch
 from torch import Tensor
 
 from shoal.errors import CheckpointUnusable, GpuOutOfMemory
-from worker.predictors.base import FrameResult
+from worker.predictors.base import FrameResult, Query
 from worker.predictors.sam3 import state as states
+from worker.predictors.sam3.limits import limited
 from worker.predictors.sam3.lookahead import Prompts, look_ahead
 from worker.predictors.sam3.memory import Memory
 from worker.predictors.sam3.output import to_result
+from worker.predictors.sam3.pointing import Pointed
 from worker.predictors.sam3.tracker import Tracked, Tracker
+from worker.predictors.sam3.upload import Uploads
 from worker.predictors.sam3.weights import Loaded
 from worker.video.frame import Frame, VideoInfo
 
@@ -37,19 +41,23 @@ class Sam3Session:
         self,
         loaded: Loaded,
         video: VideoInfo,
-        prompts: Prompts,
+        query: Query,
+        prompts: Prompts | None,
         lookahead: int,
     ) -> None:
-        self._model = loaded.model
+        self._model = limited(loaded.model, query)
         self._processor = loaded.processor
         self._weights = loaded.identity
         self._size = (video.height, video.width)
+        self._query = query
         self._prompts = prompts
+        self._pointed = Pointed(query, self._size)
         self._lookahead = lookahead
-        self._tracker = Tracker(self._model, self._empty_memory())
+        self._tracker = self._fresh_tracker(self._empty_memory())
         self._tracked: deque[Tracked] = deque()  # their results are owed
         self._waiting: list[Waiting] = []
         self._running: Future[list[Tracked]] | None = None
+        self._uploads = Uploads(self._model.device)
         self._thread = ThreadPoolExecutor(1, "sam3")
 
     def step(self, frames: Sequence[Frame]) -> list[FrameResult]:
@@ -96,7 +104,7 @@ class Sam3Session:
                 raise CheckpointUnusable(f"SAM3's state has {fact} {text[fact]!r}, not {ours!r}")
         memory = self._empty_memory()
         states.fill_memory(memory, text, parts)
-        self._tracker = Tracker(self._model, memory, text["frame"])
+        self._tracker = self._fresh_tracker(memory, text["frame"])
         self._tracked += states.owed_frames(text, parts, self._model.device)
         self._lookahead = text["lookahead"]
 
@@ -106,7 +114,7 @@ class Sam3Session:
         self._running = None
         self._waiting.clear()
         self._tracked.clear()
-        self._tracker = Tracker(self._model, self._empty_memory())
+        self._tracker = self._fresh_tracker(self._empty_memory())
 
     def _catch_up(self) -> None:
         """Track all frames that were stepped."""
@@ -121,14 +129,14 @@ class Sam3Session:
 
     def _pixels(self, frame: Frame) -> Tensor:
         """(3, S, S) as the processor makes them, on the device in the model's dtype."""
-        device = self._model.device
         rgb = torch.from_numpy(frame.picture.to_ndarray(format="rgb24"))
-        if device.type == "cuda":
-            rgb = rgb.pin_memory().to(device, non_blocking=True)
-        made = self._processor(
-            images=rgb.permute(2, 0, 1), input_data_format="channels_first", return_tensors="pt"
-        )
-        pixels: Tensor = made.pixel_values[0].to(self._model.dtype)
+        with self._uploads.aside():
+            made = self._processor(
+                images=self._uploads.send(rgb).permute(2, 0, 1),
+                input_data_format="channels_first",
+                return_tensors="pt",
+            )
+            pixels: Tensor = made.pixel_values[0].to(self._model.dtype)
         return pixels
 
     def _track(self, batch: list[Waiting]) -> list[Tracked]:
@@ -148,7 +156,8 @@ class Sam3Session:
         """
         ahead = [left[min(n, len(left) - 1)][1] for n in range(self._lookahead)]
         try:
-            for seen in look_ahead(self._model, self._prompts, torch.stack(ahead))[: len(left)]:
+            pixels = self._uploads.arrived(ahead)
+            for seen in look_ahead(self._model, self._prompts, pixels)[: len(left)]:
                 tracked.append(self._tracker.track(left[0][0], seen))
                 left.popleft()
         except torch.OutOfMemoryError:
@@ -157,7 +166,7 @@ class Sam3Session:
 
     def _halve(self) -> None:
         if self._lookahead == 1:
-            prompts, objects = len(self._prompts.texts), len(self._tracker.memory.obj_ids)
+            prompts, objects = len(self._query.prompts), len(self._tracker.memory.obj_ids)
             raise GpuOutOfMemory(
                 f"{self._model.device} has too little memory to track {objects} objects "
                 f"of {prompts} prompts"
@@ -173,8 +182,13 @@ class Sam3Session:
         while len(self._tracked) > held_back:
             removed = set().union(*(each.removed for each in self._tracked))
             frame = self._tracked.popleft()
-            results.append(to_result(frame, removed, self._prompts.texts, self._size))
+            hidden = removed | self._pointed.removed(frame.index)
+            results.append(to_result(frame, hidden, self._query.labels, self._size))
         return results
+
+    def _fresh_tracker(self, memory: Memory, frame: int = 0) -> Tracker:
+        first_score = self._query.score_threshold or 0.0
+        return Tracker(self._model, memory, self._pointed, first_score, frame)
 
     def _empty_memory(self) -> Memory:
         device = self._model.device
@@ -187,6 +201,7 @@ class Sam3Session:
         return {
             "weights": self._weights,
             "dtype": str(self._model.dtype),
-            "prompts": list(self._prompts.texts),
+            "prompts": list(self._query.prompts),
+            "query": hashlib.sha256(repr(self._query).encode()).hexdigest(),
             "size": list(self._size),
         }

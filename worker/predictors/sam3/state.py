@@ -22,7 +22,7 @@ from shoal.errors import CheckpointUnusable
 from worker.predictors.sam3.memory import Memory
 from worker.predictors.sam3.tracker import Tracked
 
-VERSION = 1
+VERSION = 2
 
 KINDS = ("cond_frame_outputs", "non_cond_frame_outputs")
 
@@ -85,7 +85,8 @@ def fill_memory(memory: Memory, text: dict[str, Any], parts: dict[str, Iterator[
         i = known["id"]
         number = memory.obj_id_to_idx(i)
         memory.obj_id_to_prompt_id[i] = known["prompt"]
-        memory.obj_id_to_score[i] = known["score"]
+        if known["score"] is not None:
+            memory.obj_id_to_score[i] = known["score"]
         memory.obj_first_frame_idx[i] = known["first"]
         memory.trk_keep_alive[i] = known["keep_alive"]
         if known["unmatched"] is not None:
@@ -130,7 +131,7 @@ def _object_to_json(memory: Memory, number: int, i: int) -> dict[str, Any]:
     return {
         "id": i,
         "prompt": memory.obj_id_to_prompt_id[i],
-        "score": memory.obj_id_to_score[i],
+        "score": memory.obj_id_to_score.get(i),
         "first": memory.obj_first_frame_idx[i],
         "keep_alive": memory.trk_keep_alive[i],
         "unmatched": memory.unmatched_frame_inds.get(i),

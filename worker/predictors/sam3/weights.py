@@ -60,7 +60,7 @@ def load(weights: str, revision: str, device: torch.device, dtype: torch.dtype) 
     except ModelLoadFailed:
         raise
     except Exception as error:  # the hub's, transformers' and safetensors' share no base
-        raise (_of_folder(error, where) if folder else _of_hub(error, revision)) from error
+        raise (_of_folder(error, where) if folder else of_hub(error, revision)) from error
     if folder:
         identity = f"{folder.name} sha256:{_digest(folder)[:16]}"
     else:
@@ -72,7 +72,7 @@ def _of_folder(error: Exception, where: str) -> ModelLoadFailed:
     return ModelLoadFailed(f"cannot load SAM3 from {where}: {_first_line(error)}", hint=COPY)
 
 
-def _of_hub(error: Exception, revision: str) -> ModelLoadFailed:
+def of_hub(error: Exception, revision: str) -> ModelLoadFailed:
     """Why the hub did not give the weights, and what to do."""
     causes = _causes(error)
 
