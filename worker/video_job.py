@@ -190,6 +190,7 @@ class VideoJob:
             self.progress.frames += 1  # passed by
             self.control.report(self.progress)
 
+        self.progress.frames = 0
         with self._stage("resume" if resumes else "seek"):
             feed = passes.enter(source, on_picture)
         self.progress.frames = passes.at.summary.frames_written
