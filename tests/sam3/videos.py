@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -61,6 +62,6 @@ def write(path: Path, count: int) -> None:
         stream_out = container.add_stream("libx264", rate=round(INFO.fps))
         stream_out.width, stream_out.height, stream_out.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         for frame in stream(count):
-            frame.picture.pts, frame.picture.time_base = frame.index, 1 / stream_out.rate
+            frame.picture.pts, frame.picture.time_base = frame.index, Fraction(1, round(INFO.fps))
             container.mux(stream_out.encode(frame.picture))
         container.mux(stream_out.encode())
