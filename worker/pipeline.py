@@ -200,9 +200,8 @@ class _Run:
                 self._write(frame, seam.translate(result))
 
     def _write(self, frame: Frame, result: FrameResult) -> None:
-        leaves_out = self._query.leaves_out
-        shown = [each for each in result.objects if not leaves_out(each.object_id, frame.index)]
-        result = replace(result, objects=shown)
+        if self._start.seam:
+            result = self._without_removed(result)
         self._summary.count(frame, result)
         if self._writers is None:
             sinks = self._output.open_part(self._start.backward)
@@ -210,6 +209,11 @@ class _Run:
         size = self._frame_bytes + sum(each.mask.bits.nbytes for each in result.objects)
         self._writers.put(frame, result, size)
         self._on_progress(self._summary.frames_written)
+
+    def _without_removed(self, result: FrameResult) -> FrameResult:
+        leaves_out = self._query.leaves_out
+        shown = [each for each in result.objects if not leaves_out(each.object_id, result.index)]
+        return replace(result, objects=shown)
 
     def _close_part(self, session: Session) -> None:
         """Have the files written so far, and the way on from here, taken in."""

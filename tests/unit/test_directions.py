@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from shoal.errors import StartFrameNotFound, Stopped
+from shoal.prompts import Removal
 from tests import media
 from tests.attempts import Job, Line
 from tests.fakes import Counting, Fake, FakeSession
-from worker.predictors.base import FrameResult, Mask, ObjectResult, Predictor
+from worker.predictors.base import FrameResult, Mask, ObjectResult, Predictor, Query
 from worker.sinks import reversed as sinks_reversed
 from worker.video import reverse
 from worker.video.frame import Frame, VideoInfo
@@ -180,18 +181,16 @@ class Squares(Fake):
 
     SHOWN = ((0, 59), (20, 40), (30, 59), (0, 10), (START, START), (0, START - 1))  # first, last
 
-    def open(
-        self, video: VideoInfo, prompts: Sequence[str], state: bytes | None = None
-    ) -> SquaresSession:
+    def open(self, video: VideoInfo, query: Query, state: bytes | None = None) -> SquaresSession:
         self.sessions_open += 1
-        return SquaresSession(self, prompts, state)
+        return SquaresSession(self, query, state)
 
 
 class SquaresSession(FakeSession):
     """Results lag behind."""
 
-    def __init__(self, predictor: Fake, prompts: Sequence[str], state: bytes | None) -> None:
-        super().__init__(predictor, prompts)
+    def __init__(self, predictor: Fake, query: Query, state: bytes | None) -> None:
+        super().__init__(predictor, query)
         self.places, self.owed = json.loads(state) if state else ([], [])  # places by id
 
     def step(self, frames: Sequence[Frame]) -> list[FrameResult]:
@@ -241,6 +240,21 @@ def test_tracks_keep_their_ids_over_the_start_and_no_id_is_given_twice(new_job: 
         3: [(0, 9)],
     }
     assert job.metadata()["objects_detected"] == 6
+
+
+def test_removed_objects_are_those_of_the_results_and_no_other_id_changes(new_job: NewJob) -> None:
+    removals = Removal(object_id=1), Removal(object_id=8), Removal(object_id=2, frame=START)
+    whole, job = (
+        new_job(Squares, direction="both", start_frame=START, remove_objects=each)
+        for each in ((), removals)
+    )
+    whole.attempt()
+    job.attempt()
+    left_out = {(row["object_id"], row["frame"]) for row in whole.rows()}
+    left_out -= {(row["object_id"], row["frame"]) for row in job.rows()}
+    assert {object_id for object_id, _ in left_out} == {1, 2, 8}
+    assert {frame for object_id, frame in left_out if object_id == 2} == set(range(START, 41))
+    assert job.metadata()["objects_detected"] == 4
 
 
 def test_ids_of_a_run_both_ways_survive_interruptions(new_job: NewJob) -> None:

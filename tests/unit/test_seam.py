@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from shoal.prompts import FIRST_POINTED_ID
 from worker.predictors.base import FrameResult, Mask, ObjectResult
 from worker.seam import Seam
 
@@ -62,3 +63,11 @@ def test_without_a_known_object_all_are_new() -> None:
     made = seam()
     made.meet(FrameResult(FRAME, [item(1, 0)]))
     assert ids(made, item(1, 0)) == [1]
+
+
+def test_objects_that_were_pointed_at_keep_their_ids() -> None:
+    pointed = FIRST_POINTED_ID + 1
+    made = seam(item(1, 0), item(pointed, 20), highest=4)
+    made.learn(FrameResult(FRAME + 2, [item(pointed, 20)]))
+    made.meet(FrameResult(FRAME, [item(pointed, 0), item(2, 20)]))
+    assert ids(made, item(pointed, 0), item(2, 20)) == [pointed, 6]
