@@ -35,6 +35,7 @@ from shoal.errors import (
 )
 from shoal.jobs import JobSpec, State
 from shoal.prompts import clean_objects, clean_prompts
+from shoal.queue import JobQueue
 from shoal.records import Record
 from shoal.results import parts_prefix
 from shoal.settings import Settings
@@ -83,9 +84,7 @@ def submit(
     queue (also again, after it had failed or been cancelled), 200 if it was there already.
     """
     spec = specify(submission, settings)
-    if engines.needs_device(spec.options.engine):
-        workers = list_workers(queue.redis, queue.name)
-        engines.check_devices(spec.options.engine, (worker.device for worker in workers))
+    _check_workers(spec, queue)
     record, queued = queue.submit(spec)
     response.status_code = 202 if queued else 200
     response.headers["Location"] = f"/videos/{record.id}"
@@ -169,6 +168,23 @@ def _remove_parts(spec: JobSpec, settings: Settings) -> None:
         storage_for(prefix, settings).delete(prefix)
     except ShoalError as error:
         log.warning("%s is left behind: %s", prefix, error)
+
+
+def _check_workers(spec: JobSpec, queue: JobQueue) -> None:
+    """Refuse now what all workers that there are would refuse later.
+
+    Raises:
+        EngineUnavailable: none runs where the job's engine can.
+        UnknownPrompt, InvalidPrompt, UnsupportedByEngine: none can do what the job asks for.
+    """
+    engine = spec.options.engine
+    asked = engines.features(spec.options, spec.objects, spec.remove_objects)
+    if engines.needs_device(engine):
+        workers = list_workers(queue.redis, queue.name)
+        engines.check_devices(engine, (worker.device for worker in workers))
+    elif engine == engines.AUTO and not engines.all_can(spec.prompts, asked):
+        workers = list_workers(queue.redis, queue.name)
+        engines.check_loaded((worker.engine for worker in workers), spec.prompts, asked)
 
 
 def specify(submission: Submission, settings: Settings) -> JobSpec:

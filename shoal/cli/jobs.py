@@ -83,6 +83,8 @@ def submit(
         "start_frame": start_frame,
     }
     options = {name: value for name, value in given.items() if value is not None}
+    if not prompt and not objects:
+        raise typer.BadParameter("Give --prompt, --objects or both.")
     # Before anything is uploaded:
     pointed = read_objects(objects)
     prompts = clean_prompts(prompt or [], may_lack=bool(pointed))
