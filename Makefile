@@ -2,6 +2,7 @@
 # make dev    the environment for development
 # make test   all tests (runs 'make dev' first)
 # make check  ruff and mypy
+# make chaos  N videos, each struck once: kills, freezes, Valkey and storage away
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -15,7 +16,9 @@ KEEP ?=
 
 export SHOAL_SAMPLE_CLIP ?= $(CURDIR)/$(CLIP)
 
-.PHONY: demo dev test check bench clean
+N ?= 40
+
+.PHONY: demo dev test check bench chaos clean
 
 demo: $(VENV)/.up $(CLIP)
 	@$(BIN)/shoal demo "$(VIDEO)" --prompts "$(PROMPTS)" --dir "$(DEMO)" $(if $(KEEP),--keep)
@@ -32,6 +35,9 @@ check: $(VENV)/.dev
 
 bench: dev
 	$(BIN)/python benchmarks/pipeline.py --json
+
+chaos: dev
+	$(BIN)/python -m tests.chaos $(N) $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(DEMO) build *.egg-info

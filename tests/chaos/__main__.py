@@ -78,9 +78,7 @@ class Run:
                 return
             self._note(scenario, outcome, started)
 
-    def _note(
-        self, scenario: Scenario, outcome: Outcome, started: float, story: str = ""
-    ) -> None:
+    def _note(self, scenario: Scenario, outcome: Outcome, started: float, story: str = "") -> None:
         with self._lock:
             self.outcomes.append(outcome)
             spent, count = time.monotonic() - started, f"{len(self.outcomes)}/{self.total}"

@@ -1,4 +1,4 @@
-"""A place where a worker waits until the test has struck: deterministic, where sleeping would not be.
+"""A place where a worker waits until the test has struck.
 
 A worker of the chaos suite has a folder, its slot. A ``Plan`` in there names one stage boundary;
 the process that comes there says so and waits to be released, or to be killed.

@@ -120,5 +120,3 @@ def cells(stages: list[str], count: int) -> list[tuple[str, str]]:
         (names[(k % 70 + k % 70 // len(stages)) % len(names)], stages[k % len(stages)])
         for k in range(count)
     ]
-
-

@@ -57,7 +57,7 @@ class Outcome:
 
 
 class Scenario:
-    """Everything about one blow; ``run`` raises AssertionError when something is not as promised."""
+    """Everything about one blow."""
 
     def __init__(self, stack: Stack, number: int, blow: str, stage: str, seed: str) -> None:
         self.stack = stack
@@ -67,7 +67,9 @@ class Scenario:
         self.patience_s = WAIT_S + GRACE_S
         self.name = f"video-{number}"
         at, moment, turn = place(stage, self.chance)
-        self.plan = Plan(folder=stack.folder / "plans" / self.name, stage=at, moment=moment, turn=turn)
+        self.plan = Plan(
+            folder=stack.folder / "plans" / self.name, stage=at, moment=moment, turn=turn
+        )
         self.victim: Worker = stack.workers[0]
         self.model: psutil.Process
         self.struck_at = 0.0
@@ -84,7 +86,7 @@ class Scenario:
         """
         self.stack.wait_all_held()
         self.stack.steps.unlink(missing_ok=True)
-        self.victim, other = self.chance.sample(self.stack.workers, 2)
+        self.victim, _ = self.chance.sample(self.stack.workers, 2)
         assert self.victim.model is not None
         self.model = self.victim.model
         set_plan(self.victim.slot, self.plan)
@@ -101,9 +103,7 @@ class Scenario:
         self._check_results(straight)
         self._check_leftovers()
         redone = self._redone(saved)
-        return Outcome(
-            self.blow, self.stage, sum(redone.values()), len(redone), self._again_s()
-        )
+        return Outcome(self.blow, self.stage, sum(redone.values()), len(redone), self._again_s())
 
     # --- while it goes on ------------------------------------------------------------------------
 
@@ -129,6 +129,7 @@ class Scenario:
 
     def wait_attempt_ended(self) -> None:
         """Until the attempt that was struck has ended, well or not."""
+
         def ended() -> bool:
             record = self.record()
             return record.state.is_final or len(self.stack.queue.records.attempts(self.job_id)) > 0
@@ -140,7 +141,9 @@ class Scenario:
         """Until the video is done; a named failure of the storage is retried, as by a user."""
         deadline = time.monotonic() + WAIT_S
         while (record := self.record()).state != State.SUCCEEDED:
-            assert time.monotonic() < deadline, f"the video is lost: {record.state}, {self._story()}"
+            assert time.monotonic() < deadline, (
+                f"the video is lost: {record.state}, {self._story()}"
+            )
             if record.state == State.FAILED:
                 assert record.error is not None
                 assert self.blow == "storage fails", record.error
@@ -192,7 +195,9 @@ class Scenario:
         """What RQ's registries hold of jobs and workers that are not there."""
         redis, name = self.stack.queue.redis, self.stack.queue.name
         kinds = ("wip", "failed", "finished", "deferred", "scheduled", "canceled")
-        found = [f"{kind}: {e!r}" for kind in kinds for e in redis.zrange(f"rq:{kind}:{name}", 0, -1)]
+        found = [
+            f"{kind}: {e!r}" for kind in kinds for e in redis.zrange(f"rq:{kind}:{name}", 0, -1)
+        ]
         found += [str(key) for key in redis.scan_iter(f"rq:execution*:{self.job_id}*")]
         gone = [key for key in redis.smembers("rq:workers") if not redis.exists(key)]
         return found + [f"worker: {key!r}" for key in gone]
