@@ -3,6 +3,7 @@
 # make test   all tests but those for a GPU (runs 'make dev' first)
 # make test-gpu  the others, where there is a CUDA device
 # make check  ruff and mypy
+# make chaos  N videos, each struck once: kills, freezes, Valkey and storage away
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -21,7 +22,9 @@ TORCHVISION := torchvision==0.28.0
 
 export SHOAL_SAMPLE_CLIP ?= $(CURDIR)/$(CLIP)
 
-.PHONY: demo dev test test-gpu check bench clean
+N ?= 40
+
+.PHONY: demo dev test test-gpu check bench chaos clean
 
 demo: $(VENV)/.up $(CLIP)
 	@$(BIN)/shoal demo "$(VIDEO)" --prompts "$(PROMPTS)" --dir "$(DEMO)" $(if $(KEEP),--keep)
@@ -42,6 +45,9 @@ check: $(VENV)/.dev
 
 bench: dev
 	$(BIN)/python benchmarks/pipeline.py --json
+
+chaos: dev
+	$(BIN)/python -m tests.chaos $(N) $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(DEMO) build *.egg-info

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import PurePosixPath
 from typing import Annotated
 from urllib.parse import quote, unquote, urlsplit
@@ -22,7 +21,6 @@ from shoal.errors import (
     JobNotFound,
     LocationForbidden,
     RedisUnavailable,
-    ShoalError,
     SourceNotFound,
     StateConflict,
     StorageUnavailable,
@@ -34,16 +32,14 @@ from shoal.errors import (
     VideoTooLarge,
 )
 from shoal.jobs import JobSpec, State
+from shoal.parts import remove_parts
 from shoal.prompts import clean_objects, clean_prompts
 from shoal.queue import JobQueue
 from shoal.records import Record
-from shoal.results import parts_prefix
 from shoal.settings import Settings
 from shoal.storage import Storage, storage_for
 from shoal.wire import Attempts, Page, Submission, Timeline
 from shoal.workers import list_workers
-
-log = logging.getLogger(__name__)
 
 CURSOR = r"^(\d+(\.\d+)?~[0-9a-f]{24})?$"
 
@@ -147,7 +143,7 @@ def cancel(job_id: str, queue: QueueDep, settings: SettingsDep) -> Record:
     """
     record = queue.cancel(job_id)
     if record.state == State.CANCELLED:  # it waited: no worker will clear up after it
-        _remove_parts(record.spec, settings)
+        remove_parts(record.spec, settings)
     return record
 
 
@@ -159,15 +155,6 @@ def cancel(job_id: str, queue: QueueDep, settings: SettingsDep) -> Record:
 def retry(job_id: str, queue: QueueDep) -> Record:
     """Queue a failed or cancelled job again."""
     return queue.retry(job_id)
-
-
-def _remove_parts(spec: JobSpec, settings: Settings) -> None:
-    """Remove what interrupted attempts left; if that fails, it only takes up space."""
-    prefix = parts_prefix(spec)
-    try:
-        storage_for(prefix, settings).delete(prefix)
-    except ShoalError as error:
-        log.warning("%s is left behind: %s", prefix, error)
 
 
 def _check_workers(spec: JobSpec, queue: JobQueue) -> None:

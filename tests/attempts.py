@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from shoal.errors import Stopped
 from shoal.jobs import JobSpec, Options
+from shoal.parts import remove_parts
 from shoal.prompts import Removal
 from shoal.records import Progress
 from shoal.results import masks_name, metadata_name, overlay_name, parts_prefix
@@ -95,7 +96,9 @@ class Job:
             model_loads=1,
             work_dir=str(work_dir),
         )
-        return VideoJob(order, line or Line(), self.load(), self.settings).run()
+        done = VideoJob(order, line or Line(), self.load(), self.settings).run()
+        remove_parts(self.spec, self.settings)  # as the parent does
+        return done
 
     @property
     def results(self) -> Path:

@@ -131,9 +131,8 @@ class VideoJob:
             self.control.ask_to_commit()
             publisher.put_results(parts)
         self.control.ask_to_commit()
-        done = publisher.put_metadata(info, summary, parts, self._timings())
-        self.store.clear()
-        return done
+        # The parts stay until the parent has recorded the success: a death in between costs little.
+        return publisher.put_metadata(info, summary, parts, self._timings())
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
