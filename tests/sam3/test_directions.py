@@ -19,7 +19,7 @@ FRAMES = 14
 # Transformers reconditions on every fourth frame of the video, the engine on every fourth that it
 # has seen: from here back those are the same.
 START = 12
-CLIP_FRAMES, CLIP_START = 36, 18
+CLIP_FRAMES, CLIP_START = 44, 22
 PROMPTS = ("a", "bc", "dog")
 
 
@@ -60,7 +60,7 @@ def clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def new_job(clip: Path, tmp_path: Path, plain: Path) -> Callable[..., Job]:
-    predictor = Sam3Predictor(str(plain), lookahead=4)
+    predictor = Sam3Predictor(str(plain), lookahead=1)
 
     def new(name: str, **options: Any) -> Job:
         (tmp_path / name).mkdir()
