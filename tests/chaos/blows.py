@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from tests.chaos.stages import OF_PARENT
 from tests.processes import eventually
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def kill_both(scene: Scenario) -> None:
 def terminate(scene: Scenario) -> None:
     """A spot notice. The model process goes on in time, or hangs until the grace is over."""
     scene.victim.process.terminate()
-    if scene.chance.random() < 0.75:
+    if scene.stage in OF_PARENT or scene.chance.random() < 0.75:
         scene.plan.release()
     scene.rescue()
     eventually(lambda: not scene.victim.alive, "the worker to leave", scene.patience_s)

@@ -26,6 +26,7 @@ TURNS = {
     "RQ bookkeeping": 1,
 }
 STAGES = tuple(TURNS)
+OF_PARENT = ("dequeue", "RQ bookkeeping")  # the others are the model process's
 MID_PART = "frame"  # the stage that "mid part" waits at: its turn is a frame
 
 

@@ -159,6 +159,9 @@ def test_a_bad_video_is_refused(tmp_path: Path, name: str) -> None:
 def test_what_is_not_there_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(SourceNotFound):
         open_source(tmp_path / "none.mp4")
+    (tmp_path / "a.mp4").touch()
+    with pytest.raises(SourceNotFound):  # its folder has become a file meanwhile
+        open_source(tmp_path / "a.mp4" / "none.mp4")
 
 
 @pytest.mark.parametrize("name", ["concat:a.mp4", "http:x.mp4", "%03d.mp4"])

@@ -282,6 +282,6 @@ def open_source(
             )
         else:
             reader = VideoFile(path, limits, allow_truncated=allow_truncated)
-    except (FileNotFoundError, PermissionError) as error:
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
         raise SourceNotFound(f"{path.name} cannot be opened: {error.strerror}") from error
     return Source(reader, limits, sample_fps, max_frames, start_frame, also)
