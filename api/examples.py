@@ -14,6 +14,18 @@ SUBMISSION: dict[str, Any] = {
     "options": {"sample_fps": 5, "max_frames": 0},
 }
 
+POINTING: dict[str, Any] = {
+    "uri": "file:///srv/videos/match.mp4",
+    "prompts": ["person"],
+    "objects": [
+        {"label": "ball", "frame": 0, "box": [912, 540, 936, 565]},
+        {"label": "ball", "frame": 250, "points": [[301, 422, 1], [330, 400, 0]]},
+        {"label": "person", "object": "referee", "frame": 0, "points": [[640, 310, 1]]},
+    ],
+    "remove_objects": [{"object_id": 7, "frame": 120}],
+    "options": {"sample_fps": 0, "max_objects": 20, "score_threshold": 0.6, "engine": "sam3"},
+}
+
 UPLOAD: dict[str, Any] = {
     "uri": "file:///srv/shoal/uploads/9f86d081884c7d65/match.mp4",
     "bytes": 734003,
@@ -23,9 +35,13 @@ UPLOAD: dict[str, Any] = {
 _OPTIONS: dict[str, Any] = {
     "sample_fps": 5.0,
     "max_frames": 0,
+    "max_objects": 0,
+    "score_threshold": None,
     "engine": "auto",
     "sequence_fps": 1.0,
     "allow_truncated": False,
+    "direction": "forward",
+    "start_frame": None,
 }
 
 QUEUED: dict[str, Any] = {
@@ -35,6 +51,8 @@ QUEUED: dict[str, Any] = {
         "version": "734003-1760000000000000000",
         "size": 734003,
         "prompts": ["person", "ball"],
+        "objects": [],
+        "remove_objects": [],
         "options": _OPTIONS,
         "results": "file:///srv/shoal/results/match",
     },

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import PurePosixPath
 from typing import Annotated
 from urllib.parse import quote, unquote, urlsplit
@@ -15,29 +14,32 @@ from api.examples import shown
 from api.problems import documented
 from shoal import engines
 from shoal.errors import (
+    EngineUnavailable,
     InvalidOption,
     InvalidPrompt,
+    InvalidVisualPrompt,
     JobNotFound,
     LocationForbidden,
     RedisUnavailable,
-    ShoalError,
     SourceNotFound,
     StateConflict,
     StorageUnavailable,
     UnknownEngine,
     UnknownPrompt,
+    UnsupportedByEngine,
     UnsupportedLocation,
     UploadTooLarge,
     VideoTooLarge,
 )
-from shoal.jobs import JobSpec, State, clean_prompts
+from shoal.jobs import JobSpec, State
+from shoal.parts import remove_parts
+from shoal.prompts import clean_objects, clean_prompts
+from shoal.queue import JobQueue
 from shoal.records import Record
-from shoal.results import parts_prefix
 from shoal.settings import Settings
 from shoal.storage import Storage, storage_for
 from shoal.wire import Attempts, Page, Submission, Timeline
-
-log = logging.getLogger(__name__)
+from shoal.workers import list_workers
 
 CURSOR = r"^(\d+(\.\d+)?~[0-9a-f]{24})?$"
 
@@ -54,8 +56,11 @@ router = APIRouter(prefix="/videos", tags=["videos"])
         LocationForbidden,
         UploadTooLarge,
         InvalidPrompt,
+        InvalidVisualPrompt,
         UnknownPrompt,
         UnknownEngine,
+        UnsupportedByEngine,
+        EngineUnavailable,
         InvalidOption,
         UnsupportedLocation,
         VideoTooLarge,
@@ -64,7 +69,7 @@ router = APIRouter(prefix="/videos", tags=["videos"])
     ),
 )
 def submit(
-    submission: Annotated[Submission, Body(examples=[examples.SUBMISSION])],
+    submission: Annotated[Submission, Body(examples=[examples.SUBMISSION, examples.POINTING])],
     response: Response,
     queue: QueueDep,
     settings: SettingsDep,
@@ -74,7 +79,9 @@ def submit(
     The same video, prompts and options are the same job: 202 if this request put it on the
     queue (also again, after it had failed or been cancelled), 200 if it was there already.
     """
-    record, queued = queue.submit(specify(submission, settings))
+    spec = specify(submission, settings)
+    _check_workers(spec, queue)
+    record, queued = queue.submit(spec)
     response.status_code = 202 if queued else 200
     response.headers["Location"] = f"/videos/{record.id}"
     return record
@@ -136,7 +143,7 @@ def cancel(job_id: str, queue: QueueDep, settings: SettingsDep) -> Record:
     """
     record = queue.cancel(job_id)
     if record.state == State.CANCELLED:  # it waited: no worker will clear up after it
-        _remove_parts(record.spec, settings)
+        remove_parts(record.spec, settings)
     return record
 
 
@@ -150,25 +157,35 @@ def retry(job_id: str, queue: QueueDep) -> Record:
     return queue.retry(job_id)
 
 
-def _remove_parts(spec: JobSpec, settings: Settings) -> None:
-    """Remove what interrupted attempts left; if that fails, it only takes up space."""
-    prefix = parts_prefix(spec)
-    try:
-        storage_for(prefix, settings).delete(prefix)
-    except ShoalError as error:
-        log.warning("%s is left behind: %s", prefix, error)
+def _check_workers(spec: JobSpec, queue: JobQueue) -> None:
+    """Refuse now what all workers that there are would refuse later.
+
+    Raises:
+        EngineUnavailable: none runs where the job's engine can.
+        UnknownPrompt, InvalidPrompt, UnsupportedByEngine: none can do what the job asks for.
+    """
+    engine = spec.options.engine
+    asked = engines.features(spec.options, spec.objects, spec.remove_objects)
+    if engines.needs_device(engine):
+        workers = list_workers(queue.redis, queue.name)
+        engines.check_devices(engine, (worker.device for worker in workers))
+    elif engine == engines.AUTO and not engines.all_can(spec.prompts, asked):
+        workers = list_workers(queue.redis, queue.name)
+        engines.check_loaded((worker.engine for worker in workers), spec.prompts, asked)
 
 
 def specify(submission: Submission, settings: Settings) -> JobSpec:
     """The job that a request asks for; reads no more of the video than its size.
 
     Raises:
-        InvalidPrompt, UnknownPrompt, UnknownEngine
+        InvalidPrompt, InvalidVisualPrompt, UnknownPrompt, UnknownEngine, UnsupportedByEngine
         UnsupportedLocation, LocationForbidden, SourceNotFound, StorageUnavailable
         VideoTooLarge: more bytes than SHOAL_MAX_VIDEO_BYTES.
     """
-    prompts = clean_prompts(submission.prompts)
-    engines.check_prompts(submission.options.engine, prompts)
+    objects = clean_objects(submission.objects)
+    prompts = clean_prompts(submission.prompts, may_lack=bool(objects))
+    options, removals = submission.options, tuple(submission.remove_objects)
+    engines.check(options.engine, prompts, engines.features(options, objects, removals))
     storage = storage_for(submission.uri, settings)
     video = storage.stat(submission.uri)
     if video.size > settings.max_video_bytes:
@@ -180,7 +197,9 @@ def specify(submission: Submission, settings: Settings) -> JobSpec:
         version=video.version,
         size=video.size,
         prompts=prompts,
-        options=submission.options,
+        objects=objects,
+        remove_objects=removals,
+        options=options,
         results=_results_uri(video.uri, storage, settings),
     )
 

@@ -1,6 +1,6 @@
-"""The clip that benchmarks run on: any video scaled to 720p, cut or repeated to length.
+"""The clip that benchmarks run on: any video scaled to one size, cut or repeated to length.
 
-``python -m benchmarks.clip SAMPLE PATH FRAMES`` writes it.
+``python -m benchmarks.clip SAMPLE PATH FRAMES [WIDTH HEIGHT]`` writes it, in 720p by default.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ WIDTH, HEIGHT = 1280, 720
 RATE = 25
 
 
-def write(sample: str, path: str, frames: int) -> None:
+def write(sample: str, path: str, frames: int, width: int = WIDTH, height: int = HEIGHT) -> None:
     """Scale ``sample`` and write ``frames`` of its frames, from its start again at its end."""
     with av.open(path, "w") as target:
         stream = target.add_stream("libx264", RATE, {"preset": "veryfast", "crf": "20"})
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for number, picture in enumerate(islice(_endless(sample), frames)):
-            scaled = picture.reformat(WIDTH, HEIGHT, "yuv420p")
+            scaled = picture.reformat(width, height, "yuv420p")
             scaled.pts, scaled.time_base = number, Fraction(1, RATE)
             scaled.pict_type = 0
             target.mux(stream.encode(scaled))
@@ -37,4 +37,4 @@ def _endless(sample: str) -> Iterator[av.VideoFrame]:
 
 
 if __name__ == "__main__":
-    write(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    write(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))

@@ -22,7 +22,7 @@ import numpy as np
 from worker.output import Whole
 from worker.pipeline import process
 from worker.predictors import load
-from worker.predictors.base import FrameResult, Mask, ObjectResult
+from worker.predictors.base import FrameResult, Mask, ObjectResult, Query
 from worker.sinks.masks import MasksSink
 from worker.sinks.overlay import OverlaySink
 from worker.video.frame import Frame, VideoInfo
@@ -37,6 +37,7 @@ class Ellipses:
     """A predictor that knows its answers: one ellipse per object, moving to the right."""
 
     name = device = "none"
+    steps_again = False
     versions: dict[str, str]
 
     def __init__(self, objects: int) -> None:
@@ -46,9 +47,7 @@ class Ellipses:
     def tracking_fps(self, video: VideoInfo) -> float:
         return 0.0
 
-    def open(
-        self, video: VideoInfo, prompts: Sequence[str], state: bytes | None = None
-    ) -> Ellipses:
+    def open(self, video: VideoInfo, query: Query, state: bytes | None = None) -> Ellipses:
         self._size = video.width, video.height
         height = round(video.height * ELLIPSE_HEIGHT)
         self._bits = np.zeros((height, height // 2), np.uint8)
@@ -109,7 +108,7 @@ def ours(clip: Path, out: Path, objects: int) -> int:
             OverlaySink(out / "ours.mp4", source.info, PROMPTS, source.info.fps),
             MasksSink(out / "ours.parquet", source.info),
         )
-        summary = process(source, Ellipses(objects), PROMPTS, Whole(sinks))
+        summary = process(source, Ellipses(objects), Query(PROMPTS), Whole(sinks))
     busy = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in summary.busy_s.items())
     print(f"ours, {objects} objects: busy {busy}", file=sys.stderr)
     return summary.frames_written
@@ -123,7 +122,7 @@ def plain(clip: Path, out: Path, objects: int) -> int:
         images = [picture.to_image() for picture in pictures]
     width, height = images[0].size
     predictor = Ellipses(objects)
-    predictor.open(VideoInfo(width, height, rate, 0, len(images), "h264"), PROMPTS)
+    predictor.open(VideoInfo(width, height, rate, 0, len(images), "h264"), Query(PROMPTS))
     masks = [
         [item.mask.to_full(height, width).astype(np.float32) for item in result.objects]
         for result in map(predictor.result, range(len(images)))
@@ -146,7 +145,7 @@ def cpu_predictor(clip: Path, prompt: str) -> tuple[int, float]:
     predictor = load("cpu")
     seconds, frames = 0.0, 0
     with open_source(clip, sample_fps=0) as source:
-        session = predictor.open(source.info, [prompt])
+        session = predictor.open(source.info, Query((prompt,)))
         for frame in source.frames():
             start = time.perf_counter()
             session.step([frame])

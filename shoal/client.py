@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from shoal.errors import ApiError, ApiUnreachable, SourceNotFound, StorageNotWritable
 from shoal.frames import pack
 from shoal.jobs import State
+from shoal.prompts import Removal, VisualPrompt
 from shoal.records import AttemptRecord, Record, TimelineEvent
 from shoal.wire import Attempts, Page, QueueStatus, ResultFile, ResultFiles, Timeline, Upload
 
@@ -58,14 +59,28 @@ class Client:
 
     # --- jobs ------------------------------------------------------------------------------------
 
-    def submit(self, uri: str, prompts: str | Iterable[str], **options: Any) -> Record:
-        """Queue a video with one prompt or several.
+    def submit(
+        self,
+        uri: str,
+        prompts: str | Iterable[str] = (),
+        *,
+        objects: Iterable[VisualPrompt | Mapping[str, Any]] = (),
+        remove_objects: Iterable[Removal | Mapping[str, Any]] = (),
+        **options: Any,
+    ) -> Record:
+        """Queue a video with prompts, objects that were pointed at, or both.
 
         ``options`` are the fields of ``shoal.jobs.Options``. The very same job is not done
         twice: the record may be that of one already done.
         """
         words = [prompts] if isinstance(prompts, str) else list(prompts)
-        body = {"uri": uri, "prompts": words, "options": options}
+        body = {
+            "uri": uri,
+            "prompts": words,
+            "objects": [_plain(each) for each in objects],
+            "remove_objects": [_plain(each) for each in remove_objects],
+            "options": options,
+        }
         return self._json(Record, "POST", "/videos", json=body)
 
     def get(self, job_id: str) -> Record:
@@ -254,6 +269,10 @@ def _chunks(file: IO[bytes], size: int, on_bytes: OnBytes | None) -> Iterator[by
         done += len(chunk)
         if on_bytes:
             on_bytes(done, size)
+
+
+def _plain(item: BaseModel | Mapping[str, Any]) -> Mapping[str, Any]:
+    return item.model_dump(exclude_defaults=True) if isinstance(item, BaseModel) else item
 
 
 def _job(job_id: str) -> str:

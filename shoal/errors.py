@@ -41,6 +41,34 @@ class InvalidPrompt(RequestError):
     default_hint = "Give 1 to 16 prompts of 1 to 100 characters each, such as 'person'."
 
 
+class InvalidVisualPrompt(RequestError):
+    """An object that was pointed at in a way that makes no sense, or not within the video."""
+
+    code = "invalid_visual_prompt"
+    default_hint = "docs/prompts.md shows how to point at objects: points, a box or a mask."
+
+
+class FrameNotFound(RequestError):
+    """A visual prompt on a frame that the video does not have, or that is not reached."""
+
+    code = "frame_not_found"
+    default_hint = "Frames count from 0; 'max_frames' must leave those with visual prompts in."
+
+
+class EngineUnavailable(RequestError):
+    """None of the workers that there are could ever run the engine."""
+
+    code = "engine_unavailable"
+    default_hint = "Leave out 'engine', or start a worker that can run it and submit again."
+
+
+class UnsupportedByEngine(RequestError):
+    """The engine cannot do what the job asks for."""
+
+    code = "unsupported_by_engine"
+    default_hint = "Leave it out, or choose another engine."
+
+
 class UnknownPrompt(RequestError):
     """The engine has a fixed vocabulary and the prompt is not in it."""
 
@@ -160,6 +188,16 @@ class NoFrames(VideoError):
     default_hint = "The file announces a picture but holds none: upload it again."
 
 
+class StartFrameNotFound(VideoError):
+    """``start_frame`` lies beyond the video's end."""
+
+    code = "start_frame_not_found"
+    default_hint = (
+        "Frames count from 0 at the source's own rate, not at 'sample_fps': submit it with a "
+        "smaller 'start_frame', or without one."
+    )
+
+
 class ResolutionChanged(VideoError):
     code = "resolution_changed"
     default_hint = "Re-encode it to one size: 'ffmpeg -i IN -vf scale=1280:720 OUT.mp4'."
@@ -243,6 +281,30 @@ class PoisonousVideo(ShoalError):
 class ModelLoadFailed(ShoalError):
     code = "model_load_failed"
     default_hint = "Look at the worker's log: weights or libraries are missing or do not match."
+
+
+class WeightsUnavailable(ModelLoadFailed):
+    """The weights are not where they are looked for, or may not be read."""
+
+    code = "weights_unavailable"
+
+
+class GpuOutOfMemory(ShoalError):
+    """The video does not fit, not even frame by frame."""
+
+    code = "gpu_out_of_memory"
+    default_hint = (
+        "Submit fewer prompts, lower 'max_objects', or use a GPU with more memory that nothing "
+        "else shares."
+    )
+
+
+class GpuError(ShoalError):
+    """The GPU or its driver failed: the process that used it cannot go on."""
+
+    code = "gpu_error"
+    default_hint = "It is tried again on a fresh process; if it comes back, look at 'nvidia-smi'."
+    transient = True
 
 
 class JobTimeout(ShoalError):

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import unquote
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from shoal.errors import InvalidPrompt
-
-MAX_PROMPTS = 16
-MAX_PROMPT_CHARS = 100
+from shoal.prompts import Removal, VisualPrompt, labels
 
 
 class State(StrEnum):
@@ -28,6 +26,14 @@ class State(StrEnum):
         return self in (State.SUCCEEDED, State.FAILED, State.CANCELLED)
 
 
+class Direction(StrEnum):
+    """Which way the frames go through the model."""
+
+    FORWARD = "forward"  # from the start frame to the end
+    BACKWARD = "backward"  # from the start frame, or the end, to the first frame
+    BOTH = "both"  # forward from the start frame, then backward from it
+
+
 class Options(BaseModel):
     """How a video is processed. Part of the job's identity."""
 
@@ -38,6 +44,12 @@ class Options(BaseModel):
     )
     max_frames: Annotated[int, Field(ge=0)] = Field(
         0, description="Stop after this many written frames; 0 is no limit."
+    )
+    max_objects: Annotated[int, Field(ge=0, le=10_000)] = Field(
+        0, description="At most so many objects are tracked at a time; 0 is no limit."
+    )
+    score_threshold: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = Field(
+        None, description="From this score on a new object is tracked; by default the engine's."
     )
     engine: str = Field("auto", max_length=40, description="'auto' lets the worker choose.")
 
@@ -52,6 +64,26 @@ class Options(BaseModel):
     allow_truncated: bool = Field(
         False, description="Process what can be read of a video that was cut off."
     )
+    direction: Direction = Field(
+        Direction.FORWARD,
+        description="'forward' tracks from 'start_frame' to the end; 'backward' from it to the "
+        "first frame, last one first; 'both' does one after the other.",
+    )
+    start_frame: Annotated[int | None, Field(ge=0)] = Field(
+        None,
+        validate_default=True,
+        description="Number of the frame to start at, from 0, counting every frame of the source. "
+        "Left out: the first one, or with 'backward' the last one.",
+    )
+
+    @field_validator("start_frame")
+    @classmethod
+    def _start_fits_direction(cls, value: int | None, info: ValidationInfo) -> int | None:
+        direction = info.data.get("direction")
+        if direction is Direction.BOTH and value is None:
+            raise ValueError("direction 'both' needs a frame to go out from")
+        # Forward from the first frame is what there is without it: one wish, so one job.
+        return None if direction is Direction.FORWARD and value == 0 else value
 
 
 class JobSpec(BaseModel):
@@ -63,21 +95,32 @@ class JobSpec(BaseModel):
     version: str = Field(description="What tells this content from another under the same URI.")
     size: int = Field(ge=0, description="Bytes; 0 where the storage cannot tell.")
     prompts: tuple[str, ...]
+    objects: tuple[VisualPrompt, ...] = Field((), description="Objects that were pointed at.")
+    remove_objects: tuple[Removal, ...] = Field((), description="Objects to leave out.")
     options: Options = Options()
     results: str = Field(description="URI under which '<job id>/' with the results is written.")
 
     @property
     def id(self) -> str:
         """A hash of what the job is: the same upload announced a hundred times is one job."""
-        identity = {
+        identity: dict[str, Any] = {
             "uri": self.uri,
             "version": self.version,
             "prompts": sorted(self.prompts),
             # Defaults are left out: an option that is new in a release changes no id.
             "options": self.options.model_dump(exclude_defaults=True),
         }
+        if self.objects:  # in their order, which numbers them
+            identity["objects"] = _dumped(self.objects)
+        if self.remove_objects:
+            identity["remove_objects"] = _dumped(self.remove_objects)
         text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What results call its objects: the prompts, then other labels of visual prompts."""
+        return labels(self.prompts, self.objects)
 
     @property
     def stem(self) -> str:
@@ -92,22 +135,5 @@ class JobSpec(BaseModel):
         return f"{self.results.rstrip('/')}/{self.id}/"
 
 
-def clean_prompts(prompts: list[str] | tuple[str, ...]) -> tuple[str, ...]:
-    """Collapse white space and drop duplicates, keeping the order.
-
-    Raises:
-        InvalidPrompt: none given, one is empty or too long, too many, or not printable.
-    """
-    cleaned = tuple(dict.fromkeys(" ".join(prompt.split()) for prompt in prompts))
-    if not cleaned:
-        raise InvalidPrompt("no prompt was given")
-    if len(cleaned) > MAX_PROMPTS:
-        raise InvalidPrompt(f"{len(cleaned)} prompts were given, {MAX_PROMPTS} is the limit")
-    for prompt in cleaned:
-        if not prompt:
-            raise InvalidPrompt("a prompt is empty")
-        if len(prompt) > MAX_PROMPT_CHARS:
-            raise InvalidPrompt(f"a prompt has {len(prompt)} characters: {prompt[:40]}…")
-        if not prompt.isprintable():
-            raise InvalidPrompt(f"a prompt holds unprintable characters: {prompt!r}")
-    return cleaned
+def _dumped(models: Iterable[BaseModel]) -> list[dict[str, Any]]:
+    return [each.model_dump(mode="json", exclude_defaults=True) for each in models]

@@ -15,14 +15,23 @@ from typing import Any
 from redis import Redis
 from redis.client import Pipeline
 
-from shoal.errors import Failure, LeaseLost, ModelProcessDied, ModelStalled, PoisonousVideo
+from shoal.errors import (
+    Failure,
+    GpuError,
+    LeaseLost,
+    ModelProcessDied,
+    ModelStalled,
+    PoisonousVideo,
+)
 from shoal.jobs import State
 from shoal.queue import JobQueue
 from shoal.records import Progress, Record, now, text
+from shoal.rq_debris import remove_debris
 
 log = logging.getLogger(__name__)
 
-DEADLY = (ModelProcessDied.code, ModelStalled.code)  # failures that cost a model process
+# Failures that cost a model process.
+DEADLY = (ModelProcessDied.code, ModelStalled.code, GpuError.code)
 MAX_MODEL_DEATHS = 3
 
 
@@ -156,6 +165,7 @@ class Lease:
                 record is None
                 or record.state != State.RUNNING
                 or record.attempt != self.record.attempt
+                or record.worker != self.record.worker  # a Redis that lost a write counts twice
             ):
                 raise LeaseLost(self.record.id)
             pipe.multi()
@@ -177,6 +187,7 @@ class Reaper:
 
     def sweep(self) -> list[str]:
         """Requeue what was abandoned; returns the ids."""
+        remove_debris(self.queue.rq, _redis_time(self.queue.redis))
         running = [job_id for job_id in self._lapsed() if self._revive(job_id, State.RUNNING)]
         queued = [job_id for job_id in self._stranded() if self._revive(job_id, State.QUEUED)]
         return running + queued

@@ -267,7 +267,7 @@ def encode_field(value: Any) -> str | float | int:
 
 
 def _searchable(record: Record) -> str:
-    return " ".join((record.id, record.spec.uri, *record.spec.prompts)).casefold()
+    return " ".join((record.id, record.spec.uri, *record.spec.labels)).casefold()
 
 
 def text(value: Any) -> str:

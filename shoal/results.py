@@ -8,6 +8,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, Field
 
 from shoal.jobs import JobSpec, Options
+from shoal.prompts import Removal, VisualPrompt
 
 SCHEMA_VERSION = 1
 
@@ -70,6 +71,7 @@ class EngineMetadata(BaseModel):
     name: str
     device: str
     versions: dict[str, str]
+    reason: str = Field("", description="Why the worker ran this engine.")
 
 
 class WorkerMetadata(BaseModel):
@@ -89,6 +91,8 @@ class Metadata(BaseModel):
     created_at: str = Field(description="When the results were published, ISO 8601, UTC.")
     video: VideoMetadata
     prompts: list[str]
+    objects: list[VisualPrompt] = Field([], description="Objects that were pointed at.")
+    remove_objects: list[Removal] = Field([], description="Objects that were left out.")
     options: Options
     frames_processed: int = Field(description="Frames written to the overlay and the masks.")
     original_fps: float

@@ -47,6 +47,12 @@ class Settings(BaseSettings):
     max_jobs: int = Field(0, ge=0)  # a worker ends after so many; 0: never
     idle_exit_s: float = Field(0, ge=0)  # a worker ends after so long without a job; 0: never
     model_load_timeout_s: float = Field(600, gt=0)
+    sam3_weights: str = ""  # a directory; empty or facebook/sam3: from the Hugging Face hub
+    sam3_revision: str = "3c879f39826c281e95690f02c7821c4de09afae7"  # a commit of facebook/sam3
+
+    sam3_compile: bool = False  # sam3: compile parts of the model; its first videos take longer
+    sam3_gpus: Annotated[tuple[int, ...], NoDecode] = ()  # sam3-native: indices; empty: the first
+    sam3_window: int = Field(256, ge=64)  # sam3-native: frames that it gets at a time
 
     # --- what a video may be
     max_video_bytes: int = Field(50 * GIB, gt=0)
@@ -54,7 +60,7 @@ class Settings(BaseSettings):
     max_duration_s: float = Field(6 * 3600, gt=0)
     max_fps: float = Field(480, gt=0)
 
-    @field_validator("file_roots", "api_tokens", mode="before")
+    @field_validator("file_roots", "api_tokens", "sam3_gpus", mode="before")
     @classmethod
     def _split(cls, value: Any, info: Any) -> Any:
         separator = os.pathsep if info.field_name == "file_roots" else ","

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from shoal.jobs import Options
+from shoal.prompts import MAX_REMOVALS, MAX_VISUAL_PROMPTS, Removal, VisualPrompt
 from shoal.records import AttemptRecord, Depth, Record, TimelineEvent
 from shoal.workers import WorkerInfo
 
@@ -19,7 +20,17 @@ class Submission(BaseModel):
         max_length=4096,
         description="The video, or with a / at its end a folder of JPEG or PNG frames.",
     )
-    prompts: list[str] = Field(description="What to find, in words.")
+    prompts: list[str] = Field(
+        [], description="What to find, in words; may be empty where there are objects."
+    )
+    objects: list[VisualPrompt] = Field(
+        [],
+        max_length=MAX_VISUAL_PROMPTS,
+        description="What to follow: where it is on one frame, and corrections on later ones.",
+    )
+    remove_objects: list[Removal] = Field(
+        [], max_length=MAX_REMOVALS, description="What to leave out of the results, by id."
+    )
     options: Options = Options()
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from shoal.errors import CheckpointUnusable
-from worker.predictors.base import FrameResult, Mask, ObjectResult
+from worker.predictors.base import FrameResult, Mask, ObjectResult, Query
 from worker.video.frame import Frame, VideoInfo
 
 
@@ -27,11 +27,11 @@ def first_time(name: str) -> bool:
 
 
 class FakeSession:
-    """One square per prompt, drifting to the right."""
+    """One square per label, drifting to the right."""
 
-    def __init__(self, predictor: Fake, prompts: Sequence[str]) -> None:
+    def __init__(self, predictor: Fake, query: Query) -> None:
         self.predictor = predictor
-        self.prompts = prompts
+        self.prompts = query.labels
 
     def step(self, frames: Sequence[Frame]) -> list[FrameResult]:
         return [self._one(frame) for frame in frames]
@@ -60,6 +60,7 @@ class Fake:
 
     name = "fake"
     device = "cpu"
+    steps_again = False
 
     def __init__(self) -> None:
         self.versions: dict[str, str] = {}
@@ -68,11 +69,9 @@ class Fake:
     def tracking_fps(self, video: VideoInfo) -> float:
         return 0.0
 
-    def open(
-        self, video: VideoInfo, prompts: Sequence[str], state: bytes | None = None
-    ) -> FakeSession:
+    def open(self, video: VideoInfo, query: Query, state: bytes | None = None) -> FakeSession:
         self.sessions_open += 1
-        return FakeSession(self, prompts)
+        return FakeSession(self, query)
 
     def before_frame(self, frame: Frame) -> None:
         """Where a subclass misbehaves."""
@@ -119,6 +118,22 @@ class CrashingOnce(Slow):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+class GpuFailing(Fake):
+    """Its GPU fails at frame 5, the first time only; the same process would never recover."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.broken = False
+
+    def before_frame(self, frame: Frame) -> None:
+        import torch
+
+        if frame.index == 5 and first_time("gpu-failed"):
+            self.broken = True
+        if self.broken:
+            raise torch.AcceleratorError("CUDA error: device-side assert triggered\nand more")
+
+
 class Raising(Fake):
     """Raises what no one expects."""
 
@@ -141,11 +156,9 @@ class Counting(Fake):
 
     LAG = 3
 
-    def open(
-        self, video: VideoInfo, prompts: Sequence[str], state: bytes | None = None
-    ) -> CountingSession:
+    def open(self, video: VideoInfo, query: Query, state: bytes | None = None) -> CountingSession:
         self.sessions_open += 1
-        return CountingSession(self, prompts, state)
+        return CountingSession(self, query, state)
 
     def before_frame(self, frame: Frame) -> None:
         if path := os.environ.get("SHOAL_STEPS"):
@@ -166,8 +179,8 @@ class CountingSession(FakeSession):
 
     VERSION = 1
 
-    def __init__(self, predictor: Counting, prompts: Sequence[str], state: bytes | None) -> None:
-        super().__init__(predictor, prompts)
+    def __init__(self, predictor: Counting, query: Query, state: bytes | None) -> None:
+        super().__init__(predictor, query)
         known = json.loads(state) if state else {"version": self.VERSION, "seen": 0, "owed": []}
         if known["version"] != self.VERSION:
             raise CheckpointUnusable("a state of another version")

@@ -167,7 +167,9 @@ class Attempt:
         match message:
             case Done(results=results, summary=summary):
                 return Outcome("succeeded", lambda: self.lease.succeed(results, summary))
-            case Failed(failure=failure):
+            case Failed(failure=failure, lost=lost):
+                if lost:
+                    self.model.kill()
                 return self._failed(failure)
             case Left():
                 return self._outcome_of_stop()

@@ -88,10 +88,15 @@ class Done(BaseModel):
 
 
 class Failed(BaseModel):
-    """Model process: the job, or loading the model, failed."""
+    """Model process: the job, or loading the model, failed.
+
+    Attributes:
+        lost: this process cannot go on: its next video would fail as well.
+    """
 
     kind: Literal["failed"] = "failed"
     failure: Failure
+    lost: bool = False
 
 
 class Left(BaseModel):

@@ -16,7 +16,7 @@ import time
 from typing import Literal
 
 from shoal import logs
-from shoal.errors import Failure, Stopped
+from shoal.errors import Failure, GpuError, Stopped
 from shoal.records import Progress
 from shoal.settings import Settings, get_settings
 from shoal.tether import die_with_parent
@@ -35,8 +35,9 @@ from worker.link import (
     Stop,
     Why,
 )
-from worker.predictors import load
+from worker.predictors import Choice, choose, load
 from worker.predictors.base import Predictor
+from worker.predictors.gpu import as_gpu_error
 from worker.video_job import VideoJob
 
 log = logging.getLogger("worker.model_process")
@@ -103,25 +104,28 @@ class Control:
 
 def serve(link: Link, settings: Settings) -> None:
     """Load the model once, then run one job after the other."""
-    predictor = load(settings.engine)
+    choice = choose(settings.engine)
+    log.info("engine %s: %s", choice.engine, choice.reason)
+    predictor = load(choice.engine)
     control = Control(link)
     threading.Thread(target=control.listen, name="link", daemon=True).start()
     link.send(Ready(engine=predictor.name, device=predictor.device))
     while True:
-        link.send(_run(control.runs.get(), control, predictor, settings))
+        link.send(_run(control.runs.get(), control, predictor, choice, settings))
 
 
 def _run(
-    run: Run, control: Control, predictor: Predictor, settings: Settings
+    run: Run, control: Control, predictor: Predictor, choice: Choice, settings: Settings
 ) -> Left | Failed | Done:
     """One job; whatever goes wrong with it, this process serves the next one."""
     try:
-        return VideoJob(run, control, predictor, settings).run()
+        return VideoJob(run, control, predictor, settings, choice.reason).run()
     except Stopped:
         return Left()
     except Exception as error:
         log.exception("job %s failed", run.spec.id)
-        return Failed(failure=Failure.of(error))
+        error = as_gpu_error(error)
+        return Failed(failure=Failure.of(error), lost=isinstance(error, GpuError))
 
 
 def main() -> None:

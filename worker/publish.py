@@ -28,7 +28,7 @@ from worker.link import Done, Run
 from worker.parts import Parts
 from worker.predictors.base import Predictor
 from worker.summary import Summary
-from worker.video.source import Source
+from worker.video.frame import VideoInfo
 
 # Kinds of files that a part has, and the results that they become.
 OVERLAY, MASKS = "overlay.mp4", "masks.parquet"
@@ -39,13 +39,19 @@ class Publisher:
     """Writes overlay and masks first, the metadata last: who sees it sees everything."""
 
     def __init__(
-        self, order: Run, predictor: Predictor, settings: Settings, work_dir: Path
+        self,
+        order: Run,
+        predictor: Predictor,
+        settings: Settings,
+        work_dir: Path,
+        why_engine: str,
     ) -> None:
         self.order = order
         self.spec = order.spec
         self.predictor = predictor
         self.settings = settings
         self.work_dir = work_dir
+        self.why_engine = why_engine
         self._sizes: dict[str, int] = {}  # result name -> bytes
 
     def put_results(self, parts: Parts) -> None:
@@ -56,7 +62,7 @@ class Publisher:
             self._put(whole, name(self.spec))
 
     def put_metadata(
-        self, source: Source, summary: Summary, parts: Parts, timings: Mapping[str, float]
+        self, info: VideoInfo, summary: Summary, parts: Parts, timings: Mapping[str, float]
     ) -> Done:
         """Publish the metadata.
 
@@ -66,7 +72,7 @@ class Publisher:
         Returns:
             The names and sizes of all results, and what the metadata says in short.
         """
-        metadata = self._metadata(source, summary, parts, timings)
+        metadata = self._metadata(info, summary, parts, timings)
         path = self.work_dir / "metadata.json"
         with writing("the work directory"):
             path.write_text(metadata.model_dump_json(indent=2) + "\n")
@@ -79,9 +85,9 @@ class Publisher:
         self._sizes[name] = path.stat().st_size
 
     def _metadata(
-        self, source: Source, summary: Summary, parts: Parts, timings: Mapping[str, float]
+        self, info: VideoInfo, summary: Summary, parts: Parts, timings: Mapping[str, float]
     ) -> Metadata:
-        info = source.info
+        extent = summary.extent
         seconds = {**timings, **summary.busy_s}
         names = {"overlay": overlay_name, "masks": masks_name, "metadata": metadata_name}
         return Metadata(
@@ -93,15 +99,17 @@ class Publisher:
                 bytes=self.spec.size,
                 width=info.width,
                 height=info.height,
-                duration_s=round(source.last_time_s, 3),
-                frames_read=summary.frames_read,
+                duration_s=round(extent.last_time_s, 3),
+                frames_read=extent.frames_read,
                 codec=info.codec,
                 rotation=info.rotation,
-                truncated=source.truncated,
-                missing_s=source.missing_s,
-                decode_errors=source.decode_errors,
+                truncated=extent.truncated,
+                missing_s=extent.missing_s,
+                decode_errors=extent.decode_errors,
             ),
             prompts=list(self.spec.prompts),
+            objects=list(self.spec.objects),
+            remove_objects=list(self.spec.remove_objects),
             options=self.spec.options,
             frames_processed=summary.frames_written,
             original_fps=round(info.fps, 3),
@@ -115,6 +123,7 @@ class Publisher:
                 name=self.predictor.name,
                 device=self.predictor.device,
                 versions=self.predictor.versions,
+                reason=self.why_engine,
             ),
             timings={name: round(spent, 3) for name, spent in seconds.items()},
             worker=WorkerMetadata(

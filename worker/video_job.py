@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Protocol
 
 import av
 
 import shoal
-from shoal.engines import AUTO
+from shoal import engines
 from shoal.errors import CheckpointUnusable, Stopped, UnknownEngine, VideoTooLarge
 from shoal.jobs import JobSpec
+from shoal.prompts import check_fits
 from shoal.records import Progress
 from shoal.settings import Settings
 from shoal.storage import storage_for
 from shoal.storage.files import writing
+from worker.checkpoint import Checkpoint
 from worker.link import Done, Run, Why
 from worker.part_state import Origin, PartState
 from worker.part_store import PartStore
 from worker.parts import Parts
+from worker.passes import Passes, expected_frames
 from worker.pipeline import process
-from worker.predictors.base import Predictor
+from worker.predictors import find_obstacle
+from worker.predictors.base import Predictor, Query
 from worker.publish import MASKS, OVERLAY, Publisher
 from worker.sinks.base import Sink
 from worker.sinks.masks import MasksSink
 from worker.sinks.overlay import OverlaySink
 from worker.stopwatch import Stopwatch
 from worker.summary import Summary
+from worker.video.feed import Feed
+from worker.video.frame import VideoInfo
 from worker.video.probe import Limits
 from worker.video.source import Source, open_source
 
@@ -54,13 +60,19 @@ class VideoJob:
     """Processes one video with a loaded predictor."""
 
     def __init__(
-        self, order: Run, control: Control, predictor: Predictor, settings: Settings
+        self,
+        order: Run,
+        control: Control,
+        predictor: Predictor,
+        settings: Settings,
+        why_engine: str = "",
     ) -> None:
         self.order = order
         self.spec: JobSpec = order.spec
         self.control = control
         self.predictor = predictor
         self.settings = settings
+        self.why_engine = why_engine  # why the worker runs this engine
         self.work_dir = Path(order.work_dir)
         self.progress = Progress()
         self.stopwatch = Stopwatch()
@@ -105,21 +117,22 @@ class VideoJob:
             path = self._fetch()
             self.continued = self.store.newest(self.origin, on_file=self._stop_if_asked)
         try:
-            source, summary, parts = self._process(path)
+            info, summary, parts = self._process(path)
         except CheckpointUnusable as error:
             log.warning("job %s starts over: %s", self.spec.id, error)
             self.continued = None
             self.control.ask_to_commit()
             self.store.clear()
-            source, summary, parts = self._process(path)
-        publisher = Publisher(self.order, self.predictor, self.settings, self.work_dir)
+            info, summary, parts = self._process(path)
+        publisher = Publisher(
+            self.order, self.predictor, self.settings, self.work_dir, self.why_engine
+        )
         with self._stage("publish"):
             self.control.ask_to_commit()
             publisher.put_results(parts)
         self.control.ask_to_commit()
-        done = publisher.put_metadata(source, summary, parts, self._timings())
-        self.store.clear()
-        return done
+        # The parts stay until the parent has recorded the success: a death in between costs little.
+        return publisher.put_metadata(info, summary, parts, self._timings())
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -143,12 +156,24 @@ class VideoJob:
     # --- before the first frame ------------------------------------------------------------------
 
     def _check_engine(self) -> None:
+        self._check_choice()
+        if self.predictor.name in engines.names():  # with 'auto' another one was able
+            asked = engines.features(self.spec.options, self.spec.objects, self.spec.remove_objects)
+            engines.check(self.predictor.name, self.spec.prompts, asked)
+
+    def _check_choice(self) -> None:
         wanted = self.spec.options.engine
-        if wanted not in (AUTO, self.predictor.name):
-            raise UnknownEngine(
-                f"the job asks for engine {wanted!r}, this worker runs {self.predictor.name!r}",
-                hint=f"Start a worker with SHOAL_ENGINE={wanted}, or submit with 'auto'.",
-            )
+        if wanted in (engines.AUTO, self.predictor.name):
+            return
+        if obstacle := find_obstacle(wanted):
+            raise obstacle
+        ours = f"this worker runs {self.predictor.name!r}"
+        if self.why_engine:
+            ours += f" ({self.why_engine})"
+        raise UnknownEngine(
+            f"the job asks for engine {wanted!r}, {ours}",
+            hint=f"Start a worker with SHOAL_ENGINE={wanted}, or submit with 'auto'.",
+        )
 
     def _fetch(self) -> Path:
         storage = storage_for(self.spec.uri, self.settings)
@@ -160,14 +185,16 @@ class VideoJob:
             self.store.folder.mkdir()
         return storage.fetch(self.spec.uri, self.spec.version, self.work_dir)
 
-    def _open(self, path: Path) -> Source:
+    def _open(self, path: Path, max_frames: int) -> Source:
         options = self.spec.options
         return open_source(
             path,
             sample_fps=options.sample_fps,
-            max_frames=options.max_frames,
+            max_frames=max_frames,
+            start_frame=options.start_frame,
             sequence_fps=options.sequence_fps,
             allow_truncated=options.allow_truncated,
+            also=self.query.frames,
             limits=Limits(
                 max_pixels=self.settings.max_pixels,
                 max_duration_s=self.settings.max_duration_s,
@@ -175,51 +202,78 @@ class VideoJob:
             ),
         )
 
-    def _resume(self, source: Source, state: PartState) -> None:
-        """Have the source go on where the state ends. Counting there may take its time."""
-        checkpoint = state.checkpoint
+    def _enter_pass(self, passes: Passes, source: Source) -> Feed:
+        """Go to where the current pass begins or continues. That may take its time."""
+        if passes.is_short_way:
+            return source
+        resumes = self.continued is not None and passes.at is self.continued.checkpoint
 
         def on_picture() -> None:
             self._stop_if_asked()
             self.progress.frames += 1  # passed by
             self.control.report(self.progress)
 
-        with self._stage("resume"):
-            source.resume(checkpoint.position, checkpoint.picture, on_picture)
-        self.progress.frames = checkpoint.summary.frames_written
-        frame = checkpoint.position.mark.index
-        log.info("job %s continues after part %d, frame %d", self.spec.id, state.number, frame)
-        self.control.happened("resumed", part=state.number, frame=frame)
+        self.progress.frames = 0
+        with self._stage("resume" if resumes else "seek"):
+            feed = passes.enter(source, on_picture)
+        self.progress.frames = passes.at.summary.frames_written
+        if self.continued and resumes:
+            number = self.continued.number
+            log.info("job %s continues after part %d, frame %d", self.spec.id, number, passes.frame)
+            self.control.happened("resumed", part=number, frame=passes.frame)
+        return feed
 
     # --- the frames ------------------------------------------------------------------------------
 
-    def _process(self, path: Path) -> tuple[Source, Summary, Parts]:
-        with self._stage("open"):
-            source = self._open(path)
-        with source:
-            fps = self.spec.options.sample_fps
-            written_fps = min(fps, source.info.fps) if fps > 0 else source.info.fps
-            self.progress.frames_expected = self._frames_expected(source, written_fps)
-            if self.continued:
-                self._resume(source, self.continued)
-            parts = self._parts(source, written_fps)
-            with self._stage("process"):
-                summary = process(
-                    source,
-                    self.predictor,
-                    self.spec.prompts,
-                    parts,
-                    checkpoint=self.continued.checkpoint if self.continued else None,
-                    on_progress=self._on_frames,
-                    should_stop=lambda: self.control.why is not None,
-                )
-        return source, summary, parts
+    def _process(self, path: Path) -> tuple[VideoInfo, Summary, Parts]:
+        begun = self.continued.checkpoint if self.continued else None
+        passes = Passes(self.spec.options, self.predictor.tracking_fps, begun)
+        parts: Parts | None = None
+        while True:
+            with self._stage("open"):
+                source = self._open(path, passes.max_frames)
+            with source:
+                check_fits(self.spec.objects, source.info.width, source.info.height)
+                parts = parts or self._parts(source.info)
+                feed = self._enter_pass(passes, source)
+                if passes.at.survey and parts.is_part_due():
+                    parts.close_part(passes.at)  # a long survey is not made twice
+                summary = self._track(feed, parts, passes.at)
+            if not passes.turn(summary):
+                return source.info, summary, parts
+            parts.close_part(passes.at)
 
-    def _parts(self, source: Source, written_fps: float) -> Parts:
+    def _track(self, feed: Feed, parts: Parts, at: Checkpoint) -> Summary:
+        with self._stage("process"):
+            return process(
+                feed,
+                self.predictor,
+                self.query,
+                parts,
+                checkpoint=at,
+                on_progress=self._on_frames,
+                should_stop=lambda: self.control.why is not None,
+            )
+
+    @cached_property
+    def query(self) -> Query:
+        spec, options = self.spec, self.spec.options
+        return Query(
+            prompts=spec.prompts,
+            objects=spec.objects,
+            remove_objects=spec.remove_objects,
+            max_objects=options.max_objects,
+            score_threshold=options.score_threshold,
+        )
+
+    def _parts(self, info: VideoInfo) -> Parts:
+        self.progress.frames_expected = expected_frames(info, self.spec.options)
+        written_fps = min(self.spec.options.sample_fps or info.fps, info.fps)
+
         def open_sink(kind: str, path: Path) -> Sink:
             if kind == OVERLAY:
-                return OverlaySink(path, source.info, self.spec.prompts, written_fps)
-            return MasksSink(path, source.info)
+                return OverlaySink(path, info, self.spec.labels, written_fps)
+            return MasksSink(path, info)
 
         return Parts(
             self.store,
@@ -232,15 +286,6 @@ class VideoJob:
             timings=self._timings,
             saving=self._saving,
         )
-
-    def _frames_expected(self, source: Source, written_fps: float) -> int:
-        """As announced; 0 where nothing is."""
-        if written_fps >= source.info.fps and source.info.frames:
-            expected = source.info.frames
-        else:
-            expected = math.ceil(source.info.duration_s * written_fps)
-        limit = self.spec.options.max_frames
-        return min(expected, limit) if limit and expected else expected
 
     def _on_frames(self, frames: int) -> None:
         earlier = self.continued.checkpoint.summary.frames_written if self.continued else 0

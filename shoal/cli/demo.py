@@ -17,7 +17,8 @@ from shoal.cli import output
 from shoal.cli.stack import StackLog, running, serve
 from shoal.errors import SourceNotFound, StackError
 from shoal.exits import Exit
-from shoal.jobs import State, clean_prompts
+from shoal.jobs import State
+from shoal.prompts import clean_prompts
 from shoal.results import overlay_name
 
 POLL_S = 0.3

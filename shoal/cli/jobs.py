@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shoal.cli import output
+from shoal.cli.pointing import parse_removal, read_objects
 from shoal.cli.session import Batch, Json, resolve, session_of
 from shoal.errors import ResultNotFound
 from shoal.exits import Exit
-from shoal.jobs import State, clean_prompts
+from shoal.jobs import Direction, State
+from shoal.prompts import clean_prompts
 
 if TYPE_CHECKING:
     from shoal.client import Client
@@ -28,8 +30,21 @@ def submit(
         typer.Argument(metavar="SOURCE...", help="Videos, folders of frames (uploaded), or URIs."),
     ],
     prompt: Annotated[
-        list[str], typer.Option("--prompt", "-p", help="What to find; repeat it for more.")
-    ],
+        list[str] | None, typer.Option("--prompt", "-p", help="What to find; repeat it for more.")
+    ] = None,
+    objects: Annotated[
+        Path | None, typer.Option(help="JSON file of objects to follow: see docs/prompts.md.")
+    ] = None,
+    remove_object: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID[@FRAME]", help="Leave this object out; repeat it for more."),
+    ] = None,
+    max_objects: Annotated[
+        int | None, typer.Option(help="At most so many objects at a time. [default: no limit]")
+    ] = None,
+    score_threshold: Annotated[
+        float | None, typer.Option(help="Score that a new object needs, 0 to 1.")
+    ] = None,
     sample_fps: Annotated[
         float | None, typer.Option(help="Frames per second to write; 0: every frame. [default: 1]")
     ] = None,
@@ -43,6 +58,13 @@ def submit(
     allow_truncated: Annotated[
         bool, typer.Option("--allow-truncated", help="Process what there is of a cut off video.")
     ] = False,
+    direction: Annotated[
+        Direction | None, typer.Option(help="Which way to track. [default: forward]")
+    ] = None,
+    start_frame: Annotated[
+        int | None,
+        typer.Option(help="Frame to start at, from 0. [default: the first; backward: the last]"),
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Wait for the outcome.")] = False,
     json: Json = False,
 ) -> None:
@@ -52,15 +74,29 @@ def submit(
     given = {
         "sample_fps": sample_fps,
         "max_frames": max_frames,
+        "max_objects": max_objects,
+        "score_threshold": score_threshold,
         "engine": engine,
         "sequence_fps": sequence_fps,
         "allow_truncated": allow_truncated or None,
+        "direction": direction,
+        "start_frame": start_frame,
     }
     options = {name: value for name, value in given.items() if value is not None}
-    prompts = clean_prompts(prompt)  # before anything is uploaded
+    if not prompt and not objects:
+        raise typer.BadParameter("Give --prompt, --objects or both.")
+    # Before anything is uploaded:
+    pointed = read_objects(objects)
+    prompts = clean_prompts(prompt or [], may_lack=bool(pointed))
+    removals = [parse_removal(text) for text in remove_object or []]
     batch = Batch(session_of(ctx))
     with batch.session.connect() as client:
-        batch.run(sources, lambda source: client.submit(_uri(client, source), prompts, **options))
+        batch.run(
+            sources,
+            lambda source: client.submit(
+                _uri(client, source), prompts, objects=pointed, remove_objects=removals, **options
+            ),
+        )
         if watch:
             batch.records = follow(client, [record.id for record in batch.records])
     batch.finish(_show_outcomes if watch else _show_submitted)

@@ -1,6 +1,7 @@
-"""``shoal api`` and ``shoal worker``: services in the foreground.
+"""``shoal api``, ``shoal worker`` and ``shoal doctor``.
 
-They become ``python -m api`` and ``python -m worker``: this package imports neither.
+They become ``python -m api``, ``python -m worker`` and ``python -m worker.doctor``: this package
+imports neither API nor worker.
 """
 
 from __future__ import annotations
@@ -66,6 +67,27 @@ def worker(
     _run_fleet(gpus, per_gpu, _environment(settings))
 
 
+def doctor(
+    engine: Annotated[str | None, typer.Option(help="Engine to try.")] = None,
+    work_dir: Annotated[Path | None, typer.Option(help="Scratch space.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where uploads and results are.")] = None,
+    redis_url: RedisUrl = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+) -> None:
+    """Tell whether a worker could work here: device, weights, versions, queue and storage.
+
+    Sends one frame through the engine. Ends with **1** if something that is needed is broken.
+    """
+    settings = {
+        "engine": engine,
+        "work_dir": work_dir,
+        "data_dir": data_dir,
+        "redis_url": redis_url,
+    }
+    _require("worker", "av")
+    _become("worker.doctor", "av", settings, *(["--json"] if as_json else []))
+
+
 def _run_fleet(gpus: str, per_gpu: int, env: Mapping[str, str]) -> None:
     """Workers on several GPUs, until a signal or until all have ended by themselves.
 
@@ -98,7 +120,7 @@ def _environment(settings: Mapping[str, object]) -> dict[str, str]:
     return {f"SHOAL_{name.upper()}": str(v) for name, v in settings.items() if v is not None}
 
 
-def _become(module: str, needs: str, settings: Mapping[str, object]) -> NoReturn:
+def _become(module: str, needs: str, settings: Mapping[str, object], *args: str) -> NoReturn:
     """Replace this process by a service; the settings that were given go by the environment.
 
     Raises:
@@ -107,5 +129,5 @@ def _become(module: str, needs: str, settings: Mapping[str, object]) -> NoReturn
     _require(module, needs)
     sys.stdout.flush()
     # -P: a file called api.py in the current folder is not meant.
-    command = [sys.executable, "-P", "-m", module]
+    command = [sys.executable, "-P", "-m", module, *args]
     os.execve(sys.executable, command, os.environ | _environment(settings))  # noqa: S606 - no shell is wanted

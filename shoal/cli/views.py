@@ -37,7 +37,7 @@ def show_jobs(records: Iterable[Record]) -> None:
             record.id[:SHORT_ID],
             output.state(record.state),
             Text(video_name(record.spec.uri)),
-            Text(", ".join(record.spec.prompts)),
+            Text(", ".join(record.spec.labels)),
             Text(outcome(record)),
             ago(record.created_at),
         )
@@ -78,7 +78,7 @@ def show_job(
             {
                 "id": record.id,
                 "video": Text(f"{printable(spec.uri)} ({size(spec.size)})"),
-                "prompts": Text(", ".join(spec.prompts)),
+                "prompts": Text(", ".join(spec.labels)),
                 "options": Text(_chosen(spec.options)),
                 "outcome": Text(outcome(record) if record.state != State.FAILED else ""),
                 "submitted": f"{clock(record.created_at)} ({ago(record.created_at)})",

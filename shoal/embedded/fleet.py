@@ -56,6 +56,11 @@ class Fleet:
         """Whether every worker has ended in order, as with SHOAL_MAX_JOBS or SHOAL_IDLE_EXIT_S."""
         return all(worker.exit_code == 0 for worker in self.workers)
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether every worker there is has ended with an error."""
+        return bool(self.workers) and all(worker.exit_code for worker in self.workers)
+
     def run(self, grace_s: float) -> None:
         """Keep them up until SIGINT or SIGTERM (a second one kills), or until all have ended."""
 

@@ -25,7 +25,6 @@ from shoal.workers import list_workers
 log = logging.getLogger(__name__)
 
 LOCK_S = 5.0  # a stack that was killed a moment ago is given this long to let go
-START_S = 60.0
 
 
 class Stack:
@@ -81,10 +80,16 @@ class Stack:
         self.redis_url = server.url
 
     def _wait_ready(self) -> None:
-        deadline = time.monotonic() + START_S
+        start_s = self.settings.model_load_timeout_s  # weights may have to be downloaded
+        deadline = time.monotonic() + start_s
         settings = Settings(redis_url=self.redis_url or "")
         connection = connect(settings, attempts_s=5)
         while not self._stop_asked:
+            if self._fleet.has_failed:
+                raise StackError(
+                    "no worker could load its model",
+                    hint="The log above tells why; 'shoal doctor' looks at the whole machine.",
+                )
             self.check()
             ready = any(
                 worker.state in ("idle", "busy")
@@ -93,7 +98,7 @@ class Stack:
             if (ready or not self._fleet.workers) and self._api_answers():
                 return
             if time.monotonic() > deadline:
-                raise StackError(f"the API or the workers were not ready within {START_S:.0f} s")
+                raise StackError(f"the API or the workers were not ready within {start_s:.0f} s")
             time.sleep(0.1)
 
     def _api_answers(self) -> bool:

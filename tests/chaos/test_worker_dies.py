@@ -52,6 +52,26 @@ def test_a_kill_of_the_model_process_loses_nothing(
     assert worker.poll() is None
 
 
+def test_a_gpu_that_fails_costs_one_attempt_and_the_model_process(
+    processes: Processes, submit_clip: SubmitClip
+) -> None:
+    pytest.importorskip("torch")
+    ids = [submit_clip(prompts=(f"person {i}",)) for i in range(2)]
+    worker = processes.worker("tests.fakes:GpuFailing")
+    for job_id in ids:
+        assert processes.wait_state(job_id, "succeeded", "failed").state == State.SUCCEEDED
+    attempts = [a for job_id in ids for a in processes.queue.records.attempts(job_id)]
+    assert len(attempts) == 3
+    (error,) = [a.error for a in attempts if a.error]
+    assert (error.code, error.transient) == ("gpu_error", True)
+    assert error.message == "CUDA error: device-side assert triggered"
+    assert "nvidia-smi" in error.hint
+    assert "GpuFailing" in error.traceback or "before_frame" in error.traceback
+    eventually(lambda: processes.idle_workers(), "the worker to be idle")
+    assert processes.idle_workers()[0].model_loads == 2
+    assert worker.poll() is None
+
+
 def test_an_idle_model_process_that_is_killed_is_replaced(
     processes: Processes, submit_clip: SubmitClip
 ) -> None:

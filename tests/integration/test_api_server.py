@@ -24,6 +24,7 @@ from shoal.embedded.valkey import find_server
 from shoal.errors import PortBusy, StackError, UnsafeBind
 from shoal.exits import Exit
 from shoal.jobs import State
+from shoal.prompts import clean_objects
 from shoal.queue import JobQueue, connect, open_queue
 from shoal.records import Record
 from shoal.settings import Settings
@@ -156,6 +157,7 @@ def test_jobs_of_vanished_workers_come_back(
 
 def test_the_examples_are_true() -> None:
     Submission.model_validate(examples.SUBMISSION)
+    clean_objects(Submission.model_validate(examples.POINTING).objects)
     models: list[tuple[Any, dict[str, Any]]] = [
         (Record, examples.QUEUED),
         (Record, examples.SUCCEEDED),

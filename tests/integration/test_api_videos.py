@@ -61,6 +61,29 @@ def test_the_same_video_again_is_the_same_job(
     assert submit(http, video).status_code == 202
 
 
+CUP = {"label": "cup", "frame": 3, "points": [[4.5, 5, 1]]}
+
+
+def test_objects_may_be_pointed_at_with_words_or_without(
+    http: httpx.Client, video: Path, queue: JobQueue
+) -> None:
+    options = {"engine": "sam3", "max_objects": 5, "score_threshold": 0.25}
+    removed = [{"object_id": 2, "frame": 7}, {"object_id": 4}]
+    response = submit(http, video, objects=[CUP], remove_objects=removed, options=options)
+    assert response.status_code == 202
+    spec = queue.records.get(response.json()["id"]).spec
+    assert [each.model_dump() for each in spec.remove_objects] == [
+        removed[0],
+        removed[1] | {"frame": 0},
+    ]
+    assert spec.labels == ("person", "cup")
+    assert spec.objects[0].points == ((4.5, 5.0, 1),)
+    assert (spec.options.max_objects, spec.options.score_threshold) == (5, 0.25)
+    alone = submit(http, video, prompts=[], objects=[CUP])
+    assert alone.status_code == 202
+    assert alone.json()["id"] != spec.id
+
+
 @pytest.mark.parametrize(
     ("changes", "status", "code"),
     [
@@ -69,10 +92,22 @@ def test_the_same_video_again_is_the_same_job(
         ({"prompts": ["x" * 101]}, 422, "invalid_prompt"),
         ({"prompts": [f"p{i}" for i in range(17)]}, 422, "invalid_prompt"),
         ({"prompts": ["octopus"], "options": {"engine": "cpu"}}, 422, "unknown_prompt"),
+        ({"prompts": ["7" * 31], "options": {"engine": "sam3"}}, 422, "invalid_prompt"),
         ({"options": {"engine": "oracle"}}, 422, "unknown_engine"),
         ({"options": {"sample_fps": "often"}}, 422, "invalid_option"),
         ({"options": {"colour": "red"}}, 422, "invalid_option"),
         ({"options": {"max_frames": -1}}, 422, "invalid_option"),
+        ({"options": {"max_objects": -1}}, 422, "invalid_option"),
+        ({"options": {"score_threshold": 2}}, 422, "invalid_option"),
+        ({"objects": [CUP | {"points": []}]}, 422, "invalid_visual_prompt"),
+        ({"objects": [CUP, CUP]}, 422, "invalid_visual_prompt"),
+        ({"objects": [CUP | {"frame": -1}]}, 422, "invalid_request"),
+        ({"objects": [CUP | {"box": [1, 2]}]}, 422, "invalid_request"),
+        ({"remove_objects": [{"object_id": 0}]}, 422, "invalid_request"),
+        ({"objects": [CUP], "options": {"engine": "cpu"}}, 422, "unsupported_by_engine"),
+        ({"options": {"direction": "both"}}, 422, "invalid_option"),
+        ({"options": {"direction": "up"}}, 422, "invalid_option"),
+        ({"options": {"start_frame": -1}}, 422, "invalid_option"),
         ({"uri": "ftp://host/match.mp4"}, 422, "unsupported_location"),
         ({"uri": "match.mp4"}, 422, "unsupported_location"),
         ({"uri": ""}, 422, "invalid_request"),
@@ -207,3 +242,27 @@ def test_the_queue_and_its_workers(http: httpx.Client, settings: Settings, queue
         "queued": 2, "running": 1, "succeeded": 0, "failed": 0, "cancelled": 0
     }  # fmt: skip
     assert status["workers"] == [worker.model_dump()]
+
+
+def test_an_engine_that_no_worker_could_run_is_refused_with_the_reason(
+    http: httpx.Client, video: Path, queue: JobQueue
+) -> None:
+    """Unless there are no workers yet, or some whose device is not known."""
+
+    def answer() -> httpx.Response:
+        return submit(http, video, options={"engine": "sam3-native"})
+
+    def announce_worker(name: str, device: str) -> None:
+        worker = WorkerInfo(name=name, host="node", pid=1, started_at=1.5, device=device)
+        announce(queue.redis, queue.name, worker, ttl_s=60)
+
+    assert answer().status_code == 202
+    announce_worker("one", "cpu")
+    assert code_of(answer()) == (422, "engine_unavailable")
+    assert "CUDA devices only" in answer().json()["detail"]
+    assert "SHOAL_ENGINE=sam3-native" in answer().json()["hint"]
+    assert submit(http, video, options={"engine": "sam3"}).status_code == 202
+    announce_worker("two", "")
+    assert answer().status_code == 200
+    announce_worker("two", "cuda:0 GPU")
+    assert answer().status_code == 200

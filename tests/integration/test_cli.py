@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -93,6 +94,37 @@ def test_local_files_are_uploaded_and_uris_passed_on(
         assert record.spec.options.sample_fps == 0
         assert record.spec.options.max_frames == 7
         assert record.spec.options.allow_truncated
+
+
+def test_objects_are_read_from_a_file_before_anything_is_uploaded(
+    shoal: Run, queue: JobQueue, settings: Settings, tmp_path: Path
+) -> None:
+    uri = write_video(settings).as_uri()
+    (tmp_path / "objects.json").write_text(
+        '[{"label": "cup", "frame": 0, "box": [1, 2, 30, 40]},'
+        ' {"label": "cup", "frame": 9, "points": [[5, 6, 1]]}]'
+    )
+    options = ["--objects", "objects.json", "--remove-object", "3", "--remove-object", "5@40"]
+    limits = ["--max-objects", "7", "--score-threshold", "0.25", "--json"]
+    run = shoal("submit", uri, *options, *limits)
+    assert run.returncode == Exit.OK, run.stderr
+    (item,) = document(run)["items"]
+    spec = queue.records.get(item["id"]).spec
+    assert spec.prompts == ()
+    assert [each.frame for each in spec.objects] == [0, 9]
+    assert [(each.object_id, each.frame) for each in spec.remove_objects] == [(3, 0), (5, 40)]
+    assert (spec.options.max_objects, spec.options.score_threshold) == (7, 0.25)
+
+    (tmp_path / "objects.json").write_text('[{"label": "cup", "frame": 0, "box": [30, 2, 1, 40]}]')
+    for arguments, message in (
+        (["--objects", "objects.json"], "x0 < x1"),
+        (["--objects", "missing.json"], "missing.json"),
+        (["-p", "person", "--remove-object", "five"], "no object id"),
+    ):
+        run = shoal("submit", uri, *arguments)
+        assert run.returncode != Exit.OK
+        assert message in run.stderr
+    assert queue.depth().queued == 1
 
 
 def test_one_bad_source_does_not_keep_the_others_out(shoal: Run, tmp_path: Path) -> None:
@@ -258,6 +290,17 @@ def test_a_name_cannot_steer_the_terminal(shoal: Run, client: Client, settings: 
         assert "[red].mp4" in run.stdout
 
 
+def press_ctrl_c(process: subprocess.Popen[str]) -> int:
+    """Its exit code. As a person would, press again if nothing happens: Python drops an interrupt
+    that comes within a destructor."""
+    for _ in range(3):
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(20)
+    process.kill()
+    raise AssertionError("Ctrl-C has no effect")
+
+
 def test_ctrl_c_leaves_the_job_running(
     shoal: Run, api_url: str, client: Client, video: Path
 ) -> None:
@@ -267,8 +310,7 @@ def test_ctrl_c_leaves_the_job_running(
     )
     assert watching.stderr is not None
     assert job_id[:12] in watching.stderr.readline()
-    watching.send_signal(signal.SIGINT)
-    assert watching.wait(20) == Exit.INTERRUPTED
+    assert press_ctrl_c(watching) == Exit.INTERRUPTED
     assert "Traceback" not in watching.stderr.read()
     assert client.get(job_id).state == State.QUEUED
 

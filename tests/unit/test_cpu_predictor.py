@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from shoal.errors import CheckpointUnusable, ModelLoadFailed, UnknownPrompt
 from worker.predictors import load
-from worker.predictors.base import FrameResult, Mask, Predictor
+from worker.predictors.base import FrameResult, Mask, Predictor, Query
 from worker.predictors.cpu import masks, predictor
 from worker.predictors.cpu.detector import BINS, NanoDet, cells, expected_distances, suppress
 from worker.predictors.cpu.tracker import CONFIRMATION_FRAMES, Detection
@@ -57,7 +57,15 @@ def clip(count: int = 12, unwanted: Iterable[int] = ()) -> list[Frame]:
 
 def comparable(results: Sequence[FrameResult]) -> list[object]:
     return [
-        (r.index, o.object_id, o.prompt, o.score, o.box, o.mask.x, o.mask.y, o.mask.bits.tolist())
+        (
+            r.index,
+            o.object_id,
+            o.prompt,
+            o.score,
+            o.detection_score,
+            o.box,
+            (o.mask.x, o.mask.y, o.mask.bits.tolist()),
+        )
         for r in results
         for o in r.objects
     ] + [r.index for r in results]
@@ -70,7 +78,7 @@ def inside_frame(mask: Mask, width: int, height: int) -> bool:
 
 @pytest.fixture(scope="module")
 def engine() -> Predictor:
-    return load("auto")
+    return load("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +94,7 @@ def sample() -> Path:
 def run(
     engine: Predictor, frames: Sequence[Frame], prompts: Sequence[str] = ("stop sign",)
 ) -> list[FrameResult]:
-    session = engine.open(VIDEO, prompts)
+    session = engine.open(VIDEO, Query(tuple(prompts)))
     results = session.step(frames) + session.finish()
     session.close()
     return results
@@ -118,7 +126,7 @@ def test_the_mask_is_the_sign(engine: Predictor) -> None:
 
 
 def test_results_lag_by_no_more_than_the_confirmation_window(engine: Predictor) -> None:
-    session = engine.open(VIDEO, ["stop sign"])
+    session = engine.open(VIDEO, Query(("stop sign",)))
     done, lags = 0, []
     for stepped, one in enumerate(clip(), start=1):
         done += len(session.step([one]))
@@ -129,7 +137,7 @@ def test_results_lag_by_no_more_than_the_confirmation_window(engine: Predictor) 
 
 def test_batches_do_not_change_the_result(engine: Predictor) -> None:
     frames = clip()
-    session = engine.open(VIDEO, ["stop sign"])
+    session = engine.open(VIDEO, Query(("stop sign",)))
     singly = [r for one in frames for r in session.step([one])] + session.finish()
     assert comparable(singly) == comparable(run(engine, frames))
 
@@ -160,6 +168,17 @@ def test_unwanted_frames_are_tracked_through_without_masks(
     assert next(cuts) == 2
 
 
+def test_the_detection_score_is_that_of_the_first_sighting(
+    engine: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = (10.0, 10.0, 60.0, 60.0)
+    script = iter([[Detection(0, score, box)] for score in (0.6, 0.9, 0.5, 0.8)])
+    monkeypatch.setattr(NanoDet, "detect", lambda *args: next(script))
+    objects = [each for result in run(engine, clip(4)) for each in result.objects]
+    assert [each.score for each in objects] == [0.6, 0.9, 0.5, 0.8]
+    assert [each.detection_score for each in objects] == [0.6] * 4
+
+
 def test_a_video_of_one_frame_has_objects(engine: Predictor) -> None:
     (result,) = run(engine, clip(1))
     assert len(result.objects) == 1
@@ -171,21 +190,21 @@ def test_a_session_restored_at_any_frame_gives_the_output_of_one_that_was_not(
     frames = clip(10, unwanted=(3, 7))
     expected = comparable(run(engine, frames))
     for cut in range(1, 10):
-        first = engine.open(VIDEO, ["stop sign"])
+        first = engine.open(VIDEO, Query(("stop sign",)))
         before = first.step(frames[:cut])
         state = first.state()
         first.close()
         assert len(state) < 20_000
-        second = engine.open(VIDEO, ["stop sign"], state)
+        second = engine.open(VIDEO, Query(("stop sign",)), state)
         assert second.state() == state
         after = second.step(frames[cut:]) + second.finish()
         assert comparable(before + after) == expected
 
 
 def test_a_state_may_hold_results_that_are_still_owed(engine: Predictor) -> None:
-    first = engine.open(VIDEO, ["stop sign"])
+    first = engine.open(VIDEO, Query(("stop sign",)))
     assert first.step(clip(2)) == []
-    second = engine.open(VIDEO, ["stop sign"], first.state())
+    second = engine.open(VIDEO, Query(("stop sign",)), first.state())
     owed = second.finish()
     assert comparable(owed) == comparable(first.finish())
     assert [len(result.objects) for result in owed] == [1, 1]
@@ -201,23 +220,23 @@ def test_a_false_alarm_is_never_reported(
     script = iter([[alarm], [alarm, real], [], [], [real], [real]])
     monkeypatch.setattr(NanoDet, "detect", lambda *args: next(script))
     frames = clip(6)
-    session = engine.open(VIDEO, ["stop sign"])
+    session = engine.open(VIDEO, Query(("stop sign",)))
     assert session.step(frames[:5]) == [FrameResult(0, [])]
     if restart:
-        session = engine.open(VIDEO, ["stop sign"], session.state())
+        session = engine.open(VIDEO, Query(("stop sign",)), session.state())
     boxes = [[o.box for o in result.objects] for result in session.step(frames[5:])]
     assert boxes == [[real.box], [], [], [real.box], [real.box]]
 
 
 def test_a_state_of_another_version_is_refused(engine: Predictor) -> None:
-    state = engine.open(VIDEO, ["stop sign"]).state()
+    state = engine.open(VIDEO, Query(("stop sign",))).state()
     with pytest.raises(CheckpointUnusable, match="version 99"):
-        engine.open(VIDEO, ["stop sign"], state.replace(b'"version":1', b'"version":99'))
+        engine.open(VIDEO, Query(("stop sign",)), state.replace(b'"version":2', b'"version":99'))
 
 
 def test_an_unknown_prompt_is_refused(engine: Predictor) -> None:
     with pytest.raises(UnknownPrompt):
-        engine.open(VIDEO, ["unicorn"])
+        engine.open(VIDEO, Query(("unicorn",)))
 
 
 def test_missing_weights_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -237,7 +256,7 @@ def test_tracking_fps_is_the_clips_own_up_to_15(
 def test_any_size_is_accepted(engine: Predictor, size: tuple[int, int]) -> None:
     picture = draw((size[0] // 2, size[1] // 2), size=size)
     video = VideoInfo(*size, FPS, 0.0, 0, "h264")
-    session = engine.open(video, ["stop sign", "person"])
+    session = engine.open(video, Query(("stop sign", "person")))
     results = session.step([frame(i, picture) for i in range(3)]) + session.finish()
     assert len(results) == 3
     for result in results:
@@ -246,7 +265,7 @@ def test_any_size_is_accepted(engine: Predictor, size: tuple[int, int]) -> None:
 
 def test_a_portrait_video_is_found_in_as_well(engine: Predictor) -> None:
     picture = draw((180, 400), size=(360, 640))
-    session = engine.open(VideoInfo(360, 640, FPS, 0.0, 0, "h264"), ["stop sign"])
+    session = engine.open(VideoInfo(360, 640, FPS, 0.0, 0, "h264"), Query(("stop sign",)))
     results = session.step([frame(i, picture) for i in range(3)])
     assert results[0].objects[0].box == pytest.approx((125, 345, 235, 455), abs=12)
 
@@ -371,7 +390,7 @@ def test_persons_of_a_real_clip(engine: Predictor, sample: Path) -> None:
         decoded = itertools.islice(container.decode(video=0), 110, 130)
         frames = [Frame(i, i / 25, picture, True) for i, picture in enumerate(decoded)]
     video = VideoInfo(frames[0].picture.width, frames[0].picture.height, 25.0, 0.0, 0, "h264")
-    session = engine.open(video, ["person"])
+    session = engine.open(video, Query(("person",)))
     results = session.step(frames) + session.finish()
     cyclist = [
         o for r in results for o in r.objects if o.object_id == results[0].objects[0].object_id

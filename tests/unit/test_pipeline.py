@@ -19,7 +19,7 @@ from tests.fakes import Fake, FakeSession
 from worker.channel import MAX_ITEMS, Aborted, Channel
 from worker.output import Whole
 from worker.pipeline import process
-from worker.predictors.base import FrameResult
+from worker.predictors.base import FrameResult, Query
 from worker.sinks.base import Sink
 from worker.sinks.masks import MasksSink
 from worker.sinks.overlay import OverlaySink
@@ -75,8 +75,8 @@ class LateSession(FakeSession):
 
     LAG = 3
 
-    def __init__(self, predictor: Fake, prompts: Sequence[str]) -> None:
-        super().__init__(predictor, prompts)
+    def __init__(self, predictor: Fake, query: Query) -> None:
+        super().__init__(predictor, query)
         self.waiting: deque[Frame] = deque()
 
     def step(self, frames: Sequence[Frame]) -> list[FrameResult]:
@@ -119,11 +119,9 @@ class Engine(Fake):
     def tracking_fps(self, video: VideoInfo) -> float:
         return self.rate
 
-    def open(
-        self, video: VideoInfo, prompts: Sequence[str], state: bytes | None = None
-    ) -> FakeSession:
+    def open(self, video: VideoInfo, query: Query, state: bytes | None = None) -> FakeSession:
         self.sessions_open += 1
-        return self.session(self, prompts)
+        return self.session(self, query)
 
     def before_frame(self, frame: Frame) -> None:
         self.hook(frame)
@@ -159,7 +157,7 @@ def run(
             return process(
                 source,
                 engine,
-                prompts,
+                Query(tuple(prompts)),
                 Whole(sinks),
                 should_stop=should_stop,
                 on_progress=on_progress,
@@ -180,7 +178,11 @@ def test_every_sink_gets_every_frame_in_order(clip: Path, session: type[FakeSess
         assert sink.indices == list(range(60))
         assert sink.state == "closed"
     assert progress == list(range(1, 61))
-    assert (summary.frames_read, summary.frames_tracked, summary.frames_written) == (60, 60, 60)
+    assert (summary.extent.frames_read, summary.frames_tracked, summary.frames_written) == (
+        60,
+        60,
+        60,
+    )
     assert set(summary.busy_s) == {"decode", "predict", "one", "two"}
 
 
@@ -227,9 +229,7 @@ def test_an_error_of_the_predictor(clip: Path) -> None:
 
 def test_an_error_when_the_predictor_opens(clip: Path) -> None:
     class Refusing(Engine):
-        def open(
-            self, video: VideoInfo, prompts: Sequence[str], state: bytes | None = None
-        ) -> FakeSession:
+        def open(self, video: VideoInfo, query: Query, state: bytes | None = None) -> FakeSession:
             raise ValueError("no such word")
 
     sink = Recorder()
@@ -309,7 +309,7 @@ def real_sinks(folder: Path, video: VideoInfo) -> list[Sink]:
 
 def test_files_are_whole_after_a_run(clip: Path, tmp_path: Path) -> None:
     with open_source(clip, sample_fps=0) as source:
-        process(source, Engine(), ["person"], Whole(real_sinks(tmp_path, source.info)))
+        process(source, Engine(), Query(("person",)), Whole(real_sinks(tmp_path, source.info)))
     with av.open(str(tmp_path / "overlay.mp4")) as overlay:
         assert sum(1 for _ in overlay.decode(video=0)) == 60
     assert (tmp_path / "masks.parquet").read_bytes()[-4:] == b"PAR1"
@@ -323,7 +323,7 @@ def test_files_are_gone_after_an_error(clip: Path, tmp_path: Path) -> None:
     with open_source(clip, sample_fps=0) as source:
         output = Whole(real_sinks(tmp_path, source.info))
         with pytest.raises(ZeroDivisionError):
-            process(source, Engine(before_frame=fail), ["person"], output)
+            process(source, Engine(before_frame=fail), Query(("person",)), output)
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
 
 
@@ -335,7 +335,7 @@ def test_a_file_that_cannot_grow_is_a_full_disk(clip: Path, tmp_path: Path) -> N
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
         try:
             with pytest.raises(DiskFull):
-                process(source, Engine(), ["person"], Whole(sinks))
+                process(source, Engine(), Query(("person",)), Whole(sinks))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]

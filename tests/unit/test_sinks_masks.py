@@ -23,8 +23,10 @@ def frame(index: int) -> Frame:
 
 
 def ball(number: int, prompt: str = "ball") -> ObjectResult:
+    """Number 1 was detected, the others were not."""
     box = (4.5, 6.0, 14.0, 16.25)
-    return ObjectResult(number, prompt, 0.75, box, Mask(4, 6, np.ones((10, 10), np.uint8)))
+    mask = Mask(4, 6, np.ones((10, 10), np.uint8))
+    return ObjectResult(number, prompt, 0.75, box, mask, 0.5 if number == 1 else None)
 
 
 def test_a_row_per_object(tmp_path: Path) -> None:
@@ -44,6 +46,7 @@ def test_a_row_per_object(tmp_path: Path) -> None:
     first = rows[0]
     assert (first["time_s"], rows[2]["time_s"], first["score"]) == (0.0, 0.7, 0.75)
     assert [first[f"box_{side}"] for side in ("x0", "y0", "x1", "y1")] == [4.5, 6.0, 14.0, 16.25]
+    assert (first["detection_score"], rows[1]["detection_score"]) == (0.5, None)
     decoded = coco.decode({"size": [first["height"], first["width"]], "counts": first["rle"]})
     assert np.array_equal(decoded, ball(1).mask.to_full(48, 64))
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from av.video.reformatter import ColorRange, Colorspace
 
-from shoal.jobs import MAX_PROMPTS
+from shoal.prompts import MAX_PROMPTS
 from tests import media
 from worker.predictors.base import FrameResult, Mask, ObjectResult
 from worker.sinks.colours import PALETTE, colour_of, to_yuv

@@ -19,7 +19,8 @@ COLUMNS: dict[str, pa.DataType] = {
     "time_s": pa.float64(),  # seconds since the first frame
     "object_id": pa.int32(),
     "prompt": pa.dictionary(pa.int32(), pa.string()),
-    "score": pa.float32(),
+    "score": pa.float32(),  # of this frame
+    "detection_score": pa.float32(),  # of the object's first frame; null if it was not detected
     "box_x0": pa.float32(),  # pixels, left
     "box_y0": pa.float32(),  # top
     "box_x1": pa.float32(),  # right
@@ -66,6 +67,7 @@ class MasksSink:
                     item.object_id,
                     item.prompt,
                     item.score,
+                    item.detection_score,
                     *item.box,
                     counts,
                     height,

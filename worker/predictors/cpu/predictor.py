@@ -18,18 +18,18 @@ import onnxruntime as ort
 from av.video.reformatter import VideoReformatter
 
 from shoal.engines.cpu import WORDS, resolve
-from shoal.errors import CheckpointUnusable, ModelLoadFailed
-from worker.predictors.base import FrameResult, Mask, ObjectResult
+from shoal.errors import CheckpointUnusable, ModelLoadFailed, UnsupportedByEngine
+from worker.predictors.base import FrameResult, Mask, ObjectResult, Query
 from worker.predictors.cpu.detector import NanoDet
 from worker.predictors.cpu.masks import PersonMasks, cut_out
-from worker.predictors.cpu.tracker import Box, Track, Tracker, TrackState
+from worker.predictors.cpu.tracker import BIRTH, Box, Track, Tracker, TrackState
 from worker.video.frame import Frame, VideoInfo
 
 WEIGHTS = Path(__file__).parent / "weights"
 MAX_TRACKING_FPS = 15.0  # a compromise: the detector is what costs the time
 TRACKING_BUFFER = 0.03  # of the frame's longer side: see ``Tracker``
 DETECTOR_THREADS = 4  # at most: the rest of a larger machine is for other workers
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 PERSON = (WORDS.index("person"),)
 
@@ -43,6 +43,7 @@ class CpuPredictor:
 
     name = "cpu"
     device = "cpu"
+    steps_again = False
 
     def __init__(self) -> None:
         threads = min(DETECTOR_THREADS, os.cpu_count() or 1)
@@ -63,11 +64,9 @@ class CpuPredictor:
         """The video's own rate, up to 15 frames per second."""
         return min(video.fps, MAX_TRACKING_FPS)
 
-    def open(
-        self, video: VideoInfo, prompts: Sequence[str], state: bytes | None = None
-    ) -> CpuSession:
+    def open(self, video: VideoInfo, query: Query, state: bytes | None = None) -> CpuSession:
         """Start a video, or continue one; see ``Predictor.open``."""
-        return CpuSession(self._detector, self._person_masks, video, prompts, state)
+        return CpuSession(self._detector, self._person_masks, video, query, state)
 
 
 @dataclass(slots=True)
@@ -95,20 +94,24 @@ class CpuSession:
         detector: NanoDet,
         person_masks: PersonMasks,
         video: VideoInfo,
-        prompts: Sequence[str],
+        query: Query,
         state: bytes | None,
     ) -> None:
         self._detector = detector
         self._person_masks = person_masks
-        self._prompts = tuple(prompts)
-        self._classes = [resolve(prompt) for prompt in prompts]
-        buffer = TRACKING_BUFFER * max(video.width, video.height)
+        self._query = query
+        self._prompts = query.prompts
+        self._classes = [resolve(prompt) for prompt in query.prompts]
+        if query.objects:
+            raise UnsupportedByEngine("the cpu engine finds objects by words alone")
+        birth = BIRTH if query.score_threshold is None else query.score_threshold
+        limits = TRACKING_BUFFER * max(video.width, video.height), birth, query.max_objects
         self._converter = VideoReformatter()  # one for all frames: it keeps its tables
         self._pending: deque[tuple[int, list[_Sighting]]] = deque()
         if state is None:
-            self._tracker = Tracker(buffer)
+            self._tracker = Tracker(*limits)
         else:
-            self._restore(buffer, state)
+            self._tracker = self._restore(state, limits)
 
     def step(self, frames: Sequence[Frame]) -> list[FrameResult]:
         """Track through the next frames; see ``Session.step``."""
@@ -156,10 +159,15 @@ class CpuSession:
             self._pending.popleft()
             objects = [
                 ObjectResult(
-                    s.track.object_id, self._prompts[s.track.label], s.score, s.box, s.mask
+                    s.track.object_id,
+                    self._prompts[s.track.label],
+                    s.score,
+                    s.box,
+                    s.mask,
+                    s.track.first_score,
                 )
                 for s in sightings
-                if s.track.object_id
+                if s.track.object_id and not self._query.leaves_out(s.track.object_id, index)
             ]
             results.append(FrameResult(index, objects))
         return results
@@ -173,16 +181,17 @@ class CpuSession:
         state = {"version": STATE_VERSION, "tracker": self._tracker.dump(), "pending": pending}
         return json.dumps(state, separators=(",", ":")).encode()
 
-    def _restore(self, buffer: float, state: bytes) -> None:
+    def _restore(self, state: bytes, limits: tuple[float, float, int]) -> Tracker:
         known = json.loads(state)
         if known["version"] != STATE_VERSION:
             raise CheckpointUnusable(
                 f"the cpu engine's state has version {known['version']}, not {STATE_VERSION}"
             )
-        self._tracker = Tracker.load(buffer, known["tracker"])
-        tracks = {track.number: track for track in self._tracker.tracks}
+        tracker = Tracker.load(known["tracker"], *limits)
+        tracks = {track.number: track for track in tracker.tracks}
         for index, sightings in known["pending"]:
             self._pending.append((index, [_load(s, tracks) for s in sightings]))
+        return tracker
 
 
 def _dump(sighting: _Sighting) -> dict[str, Any]:

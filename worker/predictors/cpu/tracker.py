@@ -8,6 +8,7 @@ constant velocity, kept by an alpha-beta filter; similarity is buffered IoU (Yan
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -51,7 +52,9 @@ class Track:
     Attributes:
         number: of birth, from 1; false alarms have one too.
         box: where it was seen on the last frame, or is expected to have been.
-        velocity: of the box's centre, x and y in pixels per second.
+        first_score: of the detection that began it; ``score`` is that of the last one.
+        velocity: of the box's centre, x and y in pixels per second of the video, whichever way
+            that is tracked.
         object_id: from 1, in the order of confirmation; 0 before.
         age: frames since it was first seen, that one included.
         hits: frames on which it was seen.
@@ -64,6 +67,7 @@ class Track:
     score: float
     box: Box
     seen_s: float
+    first_score: float
     velocity: tuple[float, float] = (0.0, 0.0)
     state: TrackState = TrackState.TENTATIVE
     object_id: int = 0
@@ -72,7 +76,7 @@ class Track:
     misses: int = 0
 
     def predict(self, step_s: float) -> None:
-        """Move on by the time from one frame to the next."""
+        """Move on by the time from one frame to the next, negative when tracking backward."""
         self.age += 1
         dx, dy = self.velocity[0] * step_s, self.velocity[1] * step_s
         x0, y0, x1, y1 = self.box
@@ -105,11 +109,17 @@ class Tracker:
         buffer: pixels by which boxes are grown on every side before they are compared: about
             how far an object may stray from its predicted place. It is the same for all sizes,
             so it helps small objects and hardly changes large ones.
+        birth: score from which a detection begins a track.
+        max_objects: at most so many confirmed tracks at a time; 0 is no limit. A track that finds
+            no room is dropped, and begins anew while it is seen.
     """
 
-    def __init__(self, buffer: float) -> None:
+    def __init__(self, buffer: float, birth: float = BIRTH, max_objects: int = 0) -> None:
         self.tracks: list[Track] = []
         self._buffer = buffer
+        self._birth = birth
+        self._strong = min(STRONG, birth)
+        self._max_objects = max_objects
         self._time_s = 0.0
         self._births = 0
         self._confirmations = 0
@@ -118,18 +128,20 @@ class Tracker:
         """Take in the next frame.
 
         Args:
-            time_s: of the frame, seconds; must not fall.
+            time_s: of the frame, seconds; it may rise from frame to frame, or fall.
 
         Returns:
             The tracks seen on it, tentative ones included.
         """
-        step_s = max(time_s - self._time_s, MIN_STEP_S)
+        step_s = time_s - self._time_s
+        if abs(step_s) < MIN_STEP_S:
+            step_s = math.copysign(MIN_STEP_S, step_s)
         self._time_s = time_s
         for track in self.tracks:
             track.predict(step_s)
 
-        strong = [d for d in detections if d.score >= STRONG]
-        weak = [d for d in detections if d.score < STRONG]
+        strong = [d for d in detections if d.score >= self._strong]
+        weak = [d for d in detections if d.score < self._strong]
         pairs, unseen, unmatched = self._match(self.tracks, strong)
         more, unseen, _ = self._match(unseen, weak)
         for track, detection in pairs + more:
@@ -137,7 +149,7 @@ class Tracker:
         for track in unseen:
             track.miss()
         for detection in unmatched:
-            if detection.score >= BIRTH:
+            if detection.score >= self._birth:
                 self._begin(detection)
         self._judge()
         return [track for track in self.tracks if not track.misses]
@@ -162,9 +174,11 @@ class Tracker:
         }
 
     @classmethod
-    def load(cls, buffer: float, state: dict[str, Any]) -> Tracker:
+    def load(
+        cls, state: dict[str, Any], buffer: float, birth: float = BIRTH, max_objects: int = 0
+    ) -> Tracker:
         """The tracker that ``dump`` described."""
-        tracker = cls(buffer)
+        tracker = cls(buffer, birth, max_objects)
         tracker._time_s = state["time_s"]
         tracker._births = state["births"]
         tracker._confirmations = state["confirmations"]
@@ -203,8 +217,16 @@ class Tracker:
 
     def _begin(self, detection: Detection) -> None:
         self._births += 1
-        track = Track(self._births, detection.label, detection.score, detection.box, self._time_s)
-        self.tracks.append(track)
+        self.tracks.append(
+            Track(
+                number=self._births,
+                label=detection.label,
+                score=detection.score,
+                box=detection.box,
+                seen_s=self._time_s,
+                first_score=detection.score,
+            )
+        )
 
     def _judge(self) -> None:
         """Confirm, drop and end tracks."""
@@ -214,15 +236,21 @@ class Tracker:
                     self._decide(track, True)
                 elif track.age >= CONFIRMATION_FRAMES:
                     self._decide(track, False)
-            elif self._time_s - track.seen_s > KEEP_S and track.misses >= CONFIRMATION_FRAMES:
+            elif abs(self._time_s - track.seen_s) > KEEP_S and track.misses >= CONFIRMATION_FRAMES:
                 track.state = TrackState.DELETED
         self.tracks = [track for track in self.tracks if track.state is not TrackState.DELETED]
 
     def _decide(self, track: Track, confirm: bool) -> None:
-        if confirm:
+        if confirm and self._has_room():
             self._confirmations += 1
             track.object_id = self._confirmations
-        track.state = TrackState.CONFIRMED if confirm else TrackState.DELETED
+            track.state = TrackState.CONFIRMED
+        else:
+            track.state = TrackState.DELETED
+
+    def _has_room(self) -> bool:
+        known = sum(track.state is TrackState.CONFIRMED for track in self.tracks)
+        return not self._max_objects or known < self._max_objects
 
 
 def buffered_iou(

@@ -1,0 +1,21 @@
+"""What the SAM3 engine can be asked: any short phrase."""
+
+from __future__ import annotations
+
+from shoal.engines import clip
+from shoal.errors import InvalidPrompt
+
+MAX_TOKENS = 32  # read by the text encoder, the first and the last of them marks
+
+
+def check(prompt: str) -> None:
+    """Refuse a prompt that the text encoder would not read to its end.
+
+    Raises:
+        InvalidPrompt: it is too long.
+    """
+    if (count := len(clip.encode(prompt))) > MAX_TOKENS:
+        raise InvalidPrompt(
+            f"the prompt {prompt!r} has {count} tokens, SAM3 reads {MAX_TOKENS}",
+            hint="Use fewer words: SAM3 wants a short noun phrase, such as 'red car'.",
+        )

@@ -1,0 +1,48 @@
+"""Checkpoints and videos for the SAM3 tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported: nothing is fetched
+
+import torch
+
+from tests.sam3 import tiny
+from worker.predictors.sam3.predictor import Sam3Predictor
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Finds a few objects, and keeps some of them through the video."""
+    return tiny.save_checkpoint(tmp_path_factory.mktemp("plain"))
+
+
+@pytest.fixture(scope="session")
+def forgetful(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Loses its objects: hotstart removes all of them time and again, and others come."""
+    return tiny.save_checkpoint(tmp_path_factory.mktemp("forgetful"), tiny.forgetful)
+
+
+@pytest.fixture(scope="session")
+def reconditioning(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Reconditions its objects every fourth frame, and sees new ones on many frames."""
+    return tiny.save_checkpoint(
+        tmp_path_factory.mktemp("reconditioning"),
+        tiny.mindful,
+        recondition_every_nth_frame=4,
+        high_iou_thresh=0.2,
+        hotstart_unmatch_thresh=15,
+        hotstart_dup_thresh=15,
+        max_num_objects=6,
+    )
+
+
+@pytest.fixture(scope="session")
+def predictor(plain: Path) -> Sam3Predictor:
+    return Sam3Predictor(str(plain))
