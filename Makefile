@@ -4,6 +4,7 @@
 # make test-gpu  the others, where there is a CUDA device
 # make check  ruff and mypy
 # make shots  the pictures of the dashboard in docs/img (needs Chromium)
+# make chaos  N videos, each struck once: kills, freezes, Valkey and storage away
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -22,7 +23,9 @@ TORCHVISION := torchvision==0.28.0
 
 export SHOAL_SAMPLE_CLIP ?= $(CURDIR)/$(CLIP)
 
-.PHONY: demo dev test test-gpu check bench shots clean
+N ?= 40
+
+.PHONY: demo dev test test-gpu check bench shots chaos clean
 
 demo: $(VENV)/.up $(CLIP)
 	@$(BIN)/shoal demo "$(VIDEO)" --prompts "$(PROMPTS)" --dir "$(DEMO)" $(if $(KEEP),--keep)
@@ -47,6 +50,9 @@ bench: dev
 
 shots: dev
 	$(BIN)/python docs/screenshots.py
+
+chaos: dev
+	$(BIN)/python -m tests.chaos $(N) $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(DEMO) build *.egg-info

@@ -40,6 +40,8 @@ _OPTIONS: dict[str, Any] = {
     "engine": "auto",
     "sequence_fps": 1.0,
     "allow_truncated": False,
+    "direction": "forward",
+    "start_frame": None,
 }
 
 QUEUED: dict[str, Any] = {

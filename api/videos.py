@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Annotated
@@ -24,7 +23,6 @@ from shoal.errors import (
     JobNotFound,
     LocationForbidden,
     RedisUnavailable,
-    ShoalError,
     SourceNotFound,
     StateConflict,
     StorageUnavailable,
@@ -37,15 +35,14 @@ from shoal.errors import (
 )
 from shoal.indexes import Filter
 from shoal.jobs import JobSpec, State
+from shoal.parts import remove_parts
 from shoal.prompts import clean_objects, clean_prompts
+from shoal.queue import JobQueue
 from shoal.records import Record
-from shoal.results import parts_prefix
 from shoal.settings import Settings
 from shoal.storage import Storage, storage_for
 from shoal.wire import Attempts, Bulk, BulkResult, Page, Submission, Timeline
 from shoal.workers import list_workers
-
-log = logging.getLogger(__name__)
 
 BULK = 200  # jobs that one call looks at
 RETRIED = (State.FAILED, State.CANCELLED)
@@ -96,9 +93,7 @@ def submit(
     queue (also again, after it had failed or been cancelled), 200 if it was there already.
     """
     spec = specify(submission, settings)
-    if engines.needs_device(spec.options.engine):
-        workers = list_workers(queue.redis, queue.name)
-        engines.check_devices(spec.options.engine, (worker.device for worker in workers))
+    _check_workers(spec, queue)
     record, queued = queue.submit(spec)
     response.status_code = 202 if queued else 200
     response.headers["Location"] = f"/videos/{record.id}"
@@ -178,7 +173,7 @@ def cancel(job_id: str, queue: QueueDep, settings: SettingsDep) -> Record:
     """
     record = queue.cancel(job_id)
     if record.state == State.CANCELLED:  # it waited: no worker will clear up after it
-        _remove_parts(record.spec, settings)
+        remove_parts(record.spec, settings)
     return record
 
 
@@ -192,13 +187,21 @@ def retry(job_id: str, queue: QueueDep) -> Record:
     return queue.retry(job_id)
 
 
-def _remove_parts(spec: JobSpec, settings: Settings) -> None:
-    """Remove what interrupted attempts left; if that fails, it only takes up space."""
-    prefix = parts_prefix(spec)
-    try:
-        storage_for(prefix, settings).delete(prefix)
-    except ShoalError as error:
-        log.warning("%s is left behind: %s", prefix, error)
+def _check_workers(spec: JobSpec, queue: JobQueue) -> None:
+    """Refuse now what all workers that there are would refuse later.
+
+    Raises:
+        EngineUnavailable: none runs where the job's engine can.
+        UnknownPrompt, InvalidPrompt, UnsupportedByEngine: none can do what the job asks for.
+    """
+    engine = spec.options.engine
+    asked = engines.features(spec.options, spec.objects, spec.remove_objects)
+    if engines.needs_device(engine):
+        workers = list_workers(queue.redis, queue.name)
+        engines.check_devices(engine, (worker.device for worker in workers))
+    elif engine == engines.AUTO and not engines.all_can(spec.prompts, asked):
+        workers = list_workers(queue.redis, queue.name)
+        engines.check_loaded((worker.engine for worker in workers), spec.prompts, asked)
 
 
 def specify(submission: Submission, settings: Settings) -> JobSpec:

@@ -64,7 +64,7 @@ class Parts:
         self._asked = 0
         self.state_bytes = 0
 
-    def open_part(self) -> Sequence[Sink]:
+    def open_part(self, backward: bool) -> Sequence[Sink]:
         return (
             OverlaySink(self._folder / "overlay.mp4", self._video, self._prompts, self._video.fps),
             MasksSink(self._folder / "masks.parquet", self._video),

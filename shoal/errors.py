@@ -188,6 +188,16 @@ class NoFrames(VideoError):
     default_hint = "The file announces a picture but holds none: upload it again."
 
 
+class StartFrameNotFound(VideoError):
+    """``start_frame`` lies beyond the video's end."""
+
+    code = "start_frame_not_found"
+    default_hint = (
+        "Frames count from 0 at the source's own rate, not at 'sample_fps': submit it with a "
+        "smaller 'start_frame', or without one."
+    )
+
+
 class ResolutionChanged(VideoError):
     code = "resolution_changed"
     default_hint = "Re-encode it to one size: 'ffmpeg -i IN -vf scale=1280:720 OUT.mp4'."

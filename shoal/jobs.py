@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 from urllib.parse import unquote
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from shoal.prompts import Removal, VisualPrompt, labels
 
@@ -24,6 +24,14 @@ class State(StrEnum):
     @property
     def is_final(self) -> bool:
         return self in (State.SUCCEEDED, State.FAILED, State.CANCELLED)
+
+
+class Direction(StrEnum):
+    """Which way the frames go through the model."""
+
+    FORWARD = "forward"  # from the start frame to the end
+    BACKWARD = "backward"  # from the start frame, or the end, to the first frame
+    BOTH = "both"  # forward from the start frame, then backward from it
 
 
 class Options(BaseModel):
@@ -56,6 +64,26 @@ class Options(BaseModel):
     allow_truncated: bool = Field(
         False, description="Process what can be read of a video that was cut off."
     )
+    direction: Direction = Field(
+        Direction.FORWARD,
+        description="'forward' tracks from 'start_frame' to the end; 'backward' from it to the "
+        "first frame, last one first; 'both' does one after the other.",
+    )
+    start_frame: Annotated[int | None, Field(ge=0)] = Field(
+        None,
+        validate_default=True,
+        description="Number of the frame to start at, from 0, counting every frame of the source. "
+        "Left out: the first one, or with 'backward' the last one.",
+    )
+
+    @field_validator("start_frame")
+    @classmethod
+    def _start_fits_direction(cls, value: int | None, info: ValidationInfo) -> int | None:
+        direction = info.data.get("direction")
+        if direction is Direction.BOTH and value is None:
+            raise ValueError("direction 'both' needs a frame to go out from")
+        # Forward from the first frame is what there is without it: one wish, so one job.
+        return None if direction is Direction.FORWARD and value == 0 else value
 
 
 class JobSpec(BaseModel):

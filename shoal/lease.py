@@ -26,6 +26,7 @@ from shoal.errors import (
 from shoal.jobs import State
 from shoal.queue import JobQueue
 from shoal.records import Progress, Record, TimelineEvent, now, text
+from shoal.rq_debris import remove_debris
 
 log = logging.getLogger(__name__)
 
@@ -180,6 +181,7 @@ class Lease:
                 record is None
                 or record.state != State.RUNNING
                 or record.attempt != self.record.attempt
+                or record.worker != self.record.worker  # a Redis that lost a write counts twice
             ):
                 raise LeaseLost(self.record.id)
             look()
@@ -202,6 +204,7 @@ class Reaper:
 
     def sweep(self) -> list[str]:
         """Requeue what was abandoned; returns the ids."""
+        remove_debris(self.queue.rq, _redis_time(self.queue.redis))
         running = [job_id for job_id in self._lapsed() if self._revive(job_id, State.RUNNING)]
         queued = [job_id for job_id in self._stranded() if self._revive(job_id, State.QUEUED)]
         return running + queued

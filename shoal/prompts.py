@@ -145,6 +145,11 @@ def object_ids(objects: Iterable[VisualPrompt]) -> dict[tuple[str, str], int]:
     return {name: number for number, name in enumerate(named, FIRST_POINTED_ID)}
 
 
+def is_pointed(object_id: int) -> bool:
+    """Whether an object was pointed at, and not found by a text."""
+    return object_id >= FIRST_POINTED_ID
+
+
 def labels(prompts: Iterable[str], objects: Iterable[VisualPrompt]) -> tuple[str, ...]:
     """What results may call an object: the prompts, then the labels that are none."""
     return tuple(dict.fromkeys((*prompts, *(each.label for each in objects))))

@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 
 from shoal.errors import Stopped
 from shoal.jobs import JobSpec, Options
+from shoal.parts import remove_parts
+from shoal.prompts import Removal
 from shoal.records import Progress
 from shoal.results import masks_name, metadata_name, overlay_name, parts_prefix
 from shoal.settings import Settings
@@ -63,6 +65,7 @@ class Job:
         load: Callable[[], Predictor],
         prompts: tuple[str, ...] = ("person", "ball"),
         part_s: float = 3600,
+        remove_objects: tuple[Removal, ...] = (),
         **options: Any,
     ) -> None:
         self.settings = Settings(data_dir=folder, file_roots=(video.parent,), part_s=part_s)
@@ -73,6 +76,7 @@ class Job:
             version=info.version,
             size=info.size,
             prompts=prompts,
+            remove_objects=remove_objects,
             options=Options(**({"sample_fps": 0} | options)),
             results=f"{self.settings.results_root}/video",
         )
@@ -92,7 +96,9 @@ class Job:
             model_loads=1,
             work_dir=str(work_dir),
         )
-        return VideoJob(order, line or Line(), self.load(), self.settings).run()
+        done = VideoJob(order, line or Line(), self.load(), self.settings).run()
+        remove_parts(self.spec, self.settings)  # as the parent does
+        return done
 
     @property
     def results(self) -> Path:

@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from pydantic import Field
 
+from worker.seam import Seam
 from worker.summary import Summary
 from worker.video.position import Position
+from worker.video.reverse import Survey
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A run whose sinks have got all results up to a frame.
+    """A pass over a video, begun or not, whose sinks have got all results up to a frame.
 
     Attributes:
-        position: of that frame in the source.
+        position: of that frame in the pass's ``Feed``; None before its first one, where there is
+            no session either.
         picture: fingerprint of that frame.
-        stepped: index of the last frame that the session's state has seen. Those after
-            ``position`` await their results: they are read again, but not stepped again.
-        summary: of the run up to here.
+        owed: how many frames after it the session's state has seen. They await their results:
+            they are read again, but not stepped again.
+        summary: of the job up to here.
+        backward: whether it is the pass from the start frame to the first.
+        survey: where the windows of that pass lie, once it is known.
+        seam: what joins the passes, if there are two.
         session: the predictor's ``Session.state()``.
     """
 
-    position: Position
-    picture: int
-    stepped: int
-    summary: Summary
+    position: Position | int | None = None
+    picture: int = 0
+    owed: int = 0
+    summary: Summary = field(default_factory=Summary)
+    backward: bool = False
+    survey: Survey | None = None
+    seam: Seam | None = None
     session: Annotated[bytes, Field(exclude=True)] = b""  # bulky: never a part of the JSON

@@ -12,8 +12,12 @@ from worker.sinks.base import Sink
 class Output(Protocol):
     """Decides how the results of a run are cut into parts."""
 
-    def open_part(self) -> Sequence[Sink]:
-        """The sinks of the next part, which has at least one frame."""
+    def open_part(self, backward: bool) -> Sequence[Sink]:
+        """The sinks of the next part, which has at least one frame.
+
+        Args:
+            backward: whether they get the last frame first.
+        """
         ...
 
     def is_part_due(self) -> bool:
@@ -23,7 +27,7 @@ class Output(Protocol):
     def close_part(self, checkpoint: Checkpoint) -> None:
         """Take in a part whose sinks are closed; it may have had no frames, and so no sinks.
 
-        The last part of a video, after which nothing remains to be done, is not announced here.
+        The last part of a pass, after which nothing remains to be done, is not announced here.
         """
         ...
 
@@ -34,7 +38,7 @@ class Whole:
     def __init__(self, sinks: Sequence[Sink]) -> None:
         self._sinks = sinks
 
-    def open_part(self) -> Sequence[Sink]:
+    def open_part(self, backward: bool) -> Sequence[Sink]:
         return self._sinks
 
     def is_part_due(self) -> bool:

@@ -29,7 +29,9 @@ from shoal.errors import (
     StackError,
     UnknownFunction,
 )
+from shoal.jobs import State
 from shoal.lease import Lease
+from shoal.parts import remove_parts
 from shoal.queue import PROCESS, JobQueue, redis_errors
 from shoal.records import now, text
 from shoal.settings import Settings
@@ -166,8 +168,16 @@ class Parent:
             log.info("job %s %s, %.1f s", job_id, outcome.summary, time.monotonic() - started)
         except LeaseLost:
             log.warning("job %s is another worker's now: dropped", job_id)
+        self._remove_parts(lease)
         self.info.jobs_done += 1
         self._set_state("idle")
+
+    def _remove_parts(self, lease: Lease) -> None:
+        """Remove the parts of a video that is over; a worker that lost its lease may have added
+        to them since."""
+        record = self._insist(lambda: self.queue.records.find(lease.record.id))
+        if record and record.state in (State.SUCCEEDED, State.CANCELLED):
+            remove_parts(record.spec, self.settings)
 
     def _process(self, lease: Lease) -> Outcome:
         attempt = Attempt(

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from shoal.errors import CheckpointUnusable
 from worker.checkpoint import Checkpoint
 
-VERSION = 1
+VERSION = 2
 
 
 class PartFile(BaseModel):
@@ -26,6 +26,7 @@ class PartFile(BaseModel):
         kind: which result it is a piece of, such as ``masks.parquet``.
         bytes: its size.
         sha256: of its content, in hex.
+        backward: whether the next part comes before it in the video.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -34,6 +35,7 @@ class PartFile(BaseModel):
     kind: str
     bytes: int
     sha256: str
+    backward: bool = False
 
 
 class Origin(BaseModel):
@@ -59,7 +61,7 @@ class PartState(BaseModel):
     Attributes:
         number: of the part, from 1.
         resumed: attempts so far that continued an earlier one.
-        files: of all parts up to this one, in order.
+        files: of all parts up to this one, in the order of their making.
         timings: seconds by stage, of all work so far.
     """
 

@@ -110,7 +110,7 @@ class PartStore:
 
     # --- save ------------------------------------------------------------------------------------
 
-    def describe(self, number: int, kinds: Sequence[str]) -> tuple[PartFile, ...]:
+    def describe(self, number: int, kinds: Sequence[str], backward: bool) -> tuple[PartFile, ...]:
         """The local files of one of this attempt's parts."""
         files = []
         for kind in kinds:
@@ -118,7 +118,9 @@ class PartStore:
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             size = path.stat().st_size
-            files.append(PartFile(name=path.name, kind=kind, bytes=size, sha256=digest))
+            files.append(
+                PartFile(name=path.name, kind=kind, bytes=size, sha256=digest, backward=backward)
+            )
         return tuple(files)
 
     def save(self, state: PartState, files: Sequence[PartFile]) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 from worker.checkpoint import Checkpoint
 from worker.part_state import Origin, PartFile, PartState
 from worker.part_store import PartStore
 from worker.sinks.base import Sink
+from worker.sinks.reversed import Reversed
 
 
 class Parts:
@@ -56,6 +58,7 @@ class Parts:
         self._number = continued.number + 1 if continued else 1  # of the part at work
         self._saved: tuple[PartFile, ...] = continued.files if continued else ()
         self._is_open = False  # whether the part at work has files
+        self._backward = False  # whether it is of a backward pass
         self._due_at = time.monotonic() + part_s
 
     @property
@@ -64,15 +67,25 @@ class Parts:
         return self._number if self._is_open else self._number - 1
 
     def paths(self, kind: str) -> list[Path]:
-        """The local files of a kind, of all parts in order; the last one need not be saved."""
-        paths = [self._store.folder / file.name for file in self._saved if file.kind == kind]
-        return [*paths, self._store.path(self._number, kind)] if self._is_open else paths
+        """The local files of a kind in the order of their frames; the last need not be saved."""
+        made = [
+            (file.backward, self._store.folder / file.name)
+            for file in self._saved
+            if file.kind == kind
+        ]
+        if self._is_open:
+            made.append((self._backward, self._store.path(self._number, kind)))
+        forward = [path for backward, path in made if not backward]
+        return [path for backward, path in reversed(made) if backward] + forward
 
     # --- Output ----------------------------------------------------------------------------------
 
-    def open_part(self) -> Sequence[Sink]:
-        self._is_open = True
-        return [self._open_sink(kind, self._store.path(self._number, kind)) for kind in self._kinds]
+    def open_part(self, backward: bool) -> Sequence[Sink]:
+        self._is_open, self._backward = True, backward
+        paths = [(kind, self._store.path(self._number, kind)) for kind in self._kinds]
+        if backward:
+            return [Reversed(path, partial(self._open_sink, kind)) for kind, path in paths]
+        return [self._open_sink(kind, path) for kind, path in paths]
 
     def is_part_due(self) -> bool:
         return time.monotonic() >= self._due_at or self._must_close()
@@ -84,7 +97,9 @@ class Parts:
             Stopped: the job is not wanted any more.
             StorageNotWritable, StorageUnavailable, DiskFull: it cannot be saved.
         """
-        files = self._store.describe(self._number, self._kinds) if self._is_open else ()
+        files: tuple[PartFile, ...] = ()
+        if self._is_open:
+            files = self._store.describe(self._number, self._kinds, self._backward)
         state = PartState(
             origin=self._origin,
             number=self._number,

@@ -1,4 +1,4 @@
-"""One video through decoder, predictor and sinks, as a stream.
+"""One pass over a video through decoder, predictor and sinks, as a stream.
 
 The source is decoded in a thread of its own, the predictor runs in the calling thread, each sink
 in another. Bounded channels join them: the stages overlap, and nothing grows with the video.
@@ -11,6 +11,7 @@ import copy
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from shoal.errors import DiskFull, FrameNotFound, InternalError, Stopped
 from shoal.storage.files import FULL
@@ -20,14 +21,14 @@ from worker.output import Output
 from worker.predictors.base import FrameResult, Predictor, Query, Session
 from worker.sinks.writers import Writers
 from worker.summary import Summary
+from worker.video.feed import Feed
 from worker.video.frame import Frame
 from worker.video.planes import fingerprint
 from worker.video.position import Position
-from worker.video.source import Source
 
 
 def process(
-    source: Source,
+    feed: Feed,
     predictor: Predictor,
     query: Query,
     output: Output,
@@ -36,14 +37,15 @@ def process(
     on_progress: Callable[[int], None] = lambda frames_done: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Summary:
-    """Track what is asked for through the source and write every wanted frame to the output.
+    """Track what is asked for through the feed and write every wanted frame to the output.
 
     When it returns, the sinks are closed and their files whole; when it raises, those of the
     current part are aborted and their files gone. In both cases the session is closed and no
-    thread is left. The source stays open: it belongs to the caller.
+    thread is left. What the feed reads stays open: it belongs to the caller.
 
     Args:
-        checkpoint: where to continue; the source has been told to resume there.
+        checkpoint: of which pass this is a run, and where to continue; the feed goes on from
+            there. Its seam learns what the pass after this one must know.
         on_progress: called with the number of frames handed to the sinks, once for each.
         should_stop: asked before each tracked frame. A part that is due by then is closed first.
 
@@ -54,7 +56,8 @@ def process(
         FrameNotFound: a frame with a visual prompt was not among those of the source.
         Exception: the first error of any stage, as it is.
     """
-    return _Run(source, predictor, query, output, checkpoint, on_progress).run(should_stop)
+    start = checkpoint or Checkpoint()
+    return _Run(feed, predictor, query, output, start, on_progress).run(should_stop)
 
 
 class _Run:
@@ -62,30 +65,33 @@ class _Run:
 
     def __init__(
         self,
-        source: Source,
+        feed: Feed,
         predictor: Predictor,
         query: Query,
         output: Output,
-        checkpoint: Checkpoint | None,
+        start: Checkpoint,
         on_progress: Callable[[int], None],
     ) -> None:
-        self._source = source
+        self._feed = feed
         self._predictor = predictor
         self._query = query
+        # Ids are the video's only once the passes are joined: what to leave out is told then.
+        self._asked = replace(query, remove_objects=()) if start.seam else query
         self._output = output
-        self._checkpoint = checkpoint
+        self._start = start
         self._on_progress = on_progress
-        self._tracking_fps = predictor.tracking_fps(source.info)
-        self._frame_bytes = source.info.width * source.info.height * 3 // 2
-        self._decoded: Channel[tuple[Frame, Position]] = Channel()
+        self._tracking_fps = predictor.tracking_fps(feed.info)
+        self._frame_bytes = feed.info.frame_bytes
+        self._decoded: Channel[tuple[Frame, Position | int]] = Channel()
         self._writers: Writers | None = None  # of the current part, once it has a frame
         self._error: BaseException | None = None  # the first one
         self._error_lock = threading.Lock()
-        self._pending: deque[tuple[Frame, Position]] = deque()  # stepped, result not yet there
-        self._settled: tuple[Frame, Position] | None = None  # the last one with a result
-        self._stepped = checkpoint.stepped if checkpoint else -1
-        self._saved = self._stepped  # what was stepped by the last checkpoint
-        self._summary = copy.deepcopy(checkpoint.summary) if checkpoint else _empty(query)
+        self._pending: deque[tuple[Frame, Position | int]] = deque()  # stepped, no result yet
+        self._settled: tuple[Frame, Position | int] | None = None  # the last one with a result
+        self._stepped = -1  # index of the last one stepped here
+        self._saved: tuple[int, int] | None = None  # last settled, owed, of the last checkpoint
+        self._summary = copy.deepcopy(start.summary)
+        self._summary.expect(query.labels)
 
     def run(self, should_stop: Callable[[], bool]) -> Summary:
         decoder = threading.Thread(target=self._guard, args=(self._decode,), name="decode")
@@ -96,7 +102,8 @@ class _Run:
             if self._writers:
                 self._writers.discard()
             raise self._error
-        self._summary.frames_read = self._source.frames_read
+        extents = (self._summary.extent, self._feed.extent)
+        self._summary.extent = max(extents, key=lambda extent: extent.frames_read)
         return self._summary
 
     def _guard(self, stage: Callable[..., None], *args: object) -> None:
@@ -116,19 +123,19 @@ class _Run:
             writers.abort()
 
     def _decode(self) -> None:
-        frames = self._source.frames(self._tracking_fps)
+        frames = self._feed.frames(self._tracking_fps)
         with contextlib.closing(frames):
             while True:
                 with self._summary.busy("decode"):
                     frame = next(frames, None)
                 if frame is None:
                     break
-                self._decoded.put((frame, self._source.position()), self._frame_bytes)
+                self._decoded.put((frame, self._feed.position()), self._frame_bytes)
         self._decoded.close()
 
     def _predict(self, should_stop: Callable[[], bool]) -> None:
-        state = self._checkpoint.session if self._checkpoint else None
-        session = self._predictor.open(self._source.info, self._query, state)
+        state = None if self._start.position is None else self._start.session
+        session = self._predictor.open(self._feed.info, self._asked, state)
         try:
             self._step_all(session, should_stop)
         finally:
@@ -136,7 +143,7 @@ class _Run:
         self._close_writers()
 
     def _step_all(self, session: Session, should_stop: Callable[[], bool]) -> None:
-        already_stepped = self._stepped
+        owed = self._start.owed
         for frame, position in self._decoded:
             stop = should_stop()  # asked first: what is due because of a stop is seen to be due
             if self._output.is_part_due():
@@ -144,7 +151,9 @@ class _Run:
             if stop:
                 raise Stopped
             self._pending.append((frame, position))
-            if frame.index > already_stepped:
+            if owed:
+                owed -= 1  # it was stepped before
+            else:
                 self._step(session, frame)
         self._check_prompted()
         with self._summary.busy("predict"):
@@ -155,6 +164,8 @@ class _Run:
             raise InternalError(f"the engine owes results from frame {owed} on")
 
     def _check_prompted(self) -> None:
+        if self._start.seam and not self._start.backward:
+            return  # the frame may come in the pass after this one
         if missed := self._query.frames - self._summary.frames_prompted:
             raise FrameNotFound(
                 f"there is a visual prompt on frame {min(missed)}, "
@@ -177,44 +188,58 @@ class _Run:
                 raise InternalError(f"the engine answered {result.index} to frame {frame.index}")
             if not frame.wanted:
                 continue
-            self._summary.count(frame, result)
-            if self._writers is None:
-                self._writers = Writers(self._output.open_part(), self._summary, self._fail)
-            size = self._frame_bytes + sum(each.mask.bits.nbytes for each in result.objects)
-            self._writers.put(frame, result, size)
-            self._on_progress(self._summary.frames_written)
+            seam = self._start.seam
+            if seam is None:
+                self._write(frame, result)
+            elif not self._start.backward:
+                seam.learn(result)
+                self._write(frame, result)
+            elif frame.index == seam.frame:
+                seam.meet(result)  # the forward pass has written it
+            else:
+                self._write(frame, seam.translate(result))
+
+    def _write(self, frame: Frame, result: FrameResult) -> None:
+        if self._start.seam:
+            result = self._without_removed(result)
+        self._summary.count(frame, result)
+        if self._writers is None:
+            sinks = self._output.open_part(self._start.backward)
+            self._writers = Writers(sinks, self._summary, self._fail)
+        size = self._frame_bytes + sum(each.mask.bits.nbytes for each in result.objects)
+        self._writers.put(frame, result, size)
+        self._on_progress(self._summary.frames_written)
+
+    def _without_removed(self, result: FrameResult) -> FrameResult:
+        leaves_out = self._query.leaves_out
+        shown = [each for each in result.objects if not leaves_out(each.object_id, result.index)]
+        return replace(result, objects=shown)
 
     def _close_part(self, session: Session) -> None:
         """Have the files written so far, and the way on from here, taken in."""
         if self._settled is None:
             return
         frame, position = self._settled
-        stepped = frame.index if self._predictor.steps_again else self._stepped
-        if stepped == self._saved:
+        owed = 0 if self._predictor.steps_again else len(self._pending)
+        if (frame.index, owed) == self._saved:
             return  # nothing is gained
         self._close_writers()
         self._output.close_part(
-            Checkpoint(
+            replace(
+                self._start,
                 position=position,
                 picture=fingerprint(frame.picture),
-                stepped=stepped,
+                owed=owed,
                 summary=self._summary,
                 session=session.state(),
             )
         )
-        self._saved = stepped
+        self._saved = frame.index, owed
 
     def _close_writers(self) -> None:
         if self._writers:
             self._writers.close()
             self._writers = None
-
-
-def _empty(query: Query) -> Summary:
-    return Summary(
-        object_ids={label: set() for label in query.labels},
-        busy_s={"decode": 0.0, "predict": 0.0},
-    )
 
 
 def _as_ours(error: BaseException) -> BaseException:

@@ -31,7 +31,7 @@ from worker.parts import Parts
 from worker.predictors.base import Predictor
 from worker.summary import Summary
 from worker.tracks import read_tracks
-from worker.video.source import Source
+from worker.video.frame import VideoInfo
 
 # Kinds of files that a part has, and the results that they become.
 OVERLAY, MASKS = "overlay.mp4", "masks.parquet"
@@ -68,7 +68,7 @@ class Publisher:
                 self._masks = whole
 
     def put_metadata(
-        self, source: Source, summary: Summary, parts: Parts, timings: Mapping[str, float]
+        self, info: VideoInfo, summary: Summary, parts: Parts, timings: Mapping[str, float]
     ) -> Done:
         """Publish the metadata.
 
@@ -78,8 +78,8 @@ class Publisher:
         Returns:
             The names and sizes of all results, and what the metadata says in short.
         """
-        self._put_tracks(source.last_time_s, summary.output_fps)
-        metadata = self._metadata(source, summary, parts, timings)
+        self._put_tracks(summary.extent.last_time_s, summary.output_fps)
+        metadata = self._metadata(info, summary, parts, timings)
         path = self.work_dir / "metadata.json"
         with writing("the work directory"):
             path.write_text(metadata.model_dump_json(indent=2) + "\n")
@@ -100,9 +100,9 @@ class Publisher:
         self._sizes[name] = path.stat().st_size
 
     def _metadata(
-        self, source: Source, summary: Summary, parts: Parts, timings: Mapping[str, float]
+        self, info: VideoInfo, summary: Summary, parts: Parts, timings: Mapping[str, float]
     ) -> Metadata:
-        info = source.info
+        extent = summary.extent
         seconds = {**timings, **summary.busy_s}
         names = {
             "overlay": overlay_name,
@@ -119,13 +119,13 @@ class Publisher:
                 bytes=self.spec.size,
                 width=info.width,
                 height=info.height,
-                duration_s=round(source.last_time_s, 3),
-                frames_read=summary.frames_read,
+                duration_s=round(extent.last_time_s, 3),
+                frames_read=extent.frames_read,
                 codec=info.codec,
                 rotation=info.rotation,
-                truncated=source.truncated,
-                missing_s=source.missing_s,
-                decode_errors=source.decode_errors,
+                truncated=extent.truncated,
+                missing_s=extent.missing_s,
+                decode_errors=extent.decode_errors,
             ),
             prompts=list(self.spec.prompts),
             objects=list(self.spec.objects),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from math import inf
 
 from worker.predictors.base import FrameResult
 from worker.video.frame import Frame
+from worker.video.position import Extent
 
 
 @dataclass(slots=True)
@@ -16,18 +18,19 @@ class Summary:
     """Counts of a run. Objects are counted on written frames.
 
     Attributes:
-        frames_read: decoded, needed or not; known when all is read.
+        extent: how far the video was read, and what was amiss; known when a pass has ended.
         frames_tracked: seen by the predictor.
         frames_written: seen by the sinks.
         frames_prompted: those seen by the predictor that have visual prompts.
         detections: objects summed over written frames: the rows of the mask table.
         object_ids: of each prompt, in the job's order.
-        first_time_s, last_time_s: of the written frames, in seconds since the source's first.
+        first_time_s, last_time_s: the least and the greatest of the written frames, in seconds
+            since the source's first.
         busy_s: seconds that each stage worked, waiting left out: 'decode', 'predict' and the
             sinks by name. Stages overlap, so the sum is more than the clock shows.
     """
 
-    frames_read: int = 0
+    extent: Extent = field(default_factory=Extent)
     frames_tracked: int = 0
     frames_written: int = 0
     frames_prompted: set[int] = field(default_factory=set)
@@ -53,11 +56,17 @@ class Summary:
         seconds = self.last_time_s - self.first_time_s
         return (self.frames_written - 1) / seconds if seconds > 0 else 0.0
 
+    def expect(self, prompts: Iterable[str]) -> None:
+        """List these prompts and the pipeline's own stages, also if nothing comes of them."""
+        for prompt in prompts:
+            self.object_ids.setdefault(prompt, set())
+        for stage in ("decode", "predict"):
+            self.busy_s.setdefault(stage, 0.0)
+
     def count(self, frame: Frame, result: FrameResult) -> None:
         """Add a written frame."""
-        if self.frames_written == 0:
-            self.first_time_s = frame.time_s
-        self.last_time_s = frame.time_s
+        self.first_time_s = min(frame.time_s, self.first_time_s if self.frames_written else inf)
+        self.last_time_s = max(frame.time_s, self.last_time_s)
         self.frames_written += 1
         self.detections += len(result.objects)
         for item in result.objects:

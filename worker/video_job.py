@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,10 +21,12 @@ from shoal.records import Progress
 from shoal.settings import Settings
 from shoal.storage import storage_for
 from shoal.storage.files import writing
+from worker.checkpoint import Checkpoint
 from worker.link import Done, Run, Why
 from worker.part_state import Origin, PartState
 from worker.part_store import PartStore
 from worker.parts import Parts
+from worker.passes import Passes, expected_frames
 from worker.pipeline import process
 from worker.predictors import find_obstacle
 from worker.predictors.base import Predictor, Query
@@ -35,6 +36,8 @@ from worker.sinks.masks import MasksSink
 from worker.sinks.overlay import OverlaySink
 from worker.stopwatch import Stopwatch
 from worker.summary import Summary
+from worker.video.feed import Feed
+from worker.video.frame import VideoInfo
 from worker.video.probe import Limits
 from worker.video.source import Source, open_source
 
@@ -114,13 +117,13 @@ class VideoJob:
             path = self._fetch()
             self.continued = self.store.newest(self.origin, on_file=self._stop_if_asked)
         try:
-            source, summary, parts = self._process(path)
+            info, summary, parts = self._process(path)
         except CheckpointUnusable as error:
             log.warning("job %s starts over: %s", self.spec.id, error)
             self.continued = None
             self.control.ask_to_commit()
             self.store.clear()
-            source, summary, parts = self._process(path)
+            info, summary, parts = self._process(path)
         publisher = Publisher(
             self.order, self.predictor, self.settings, self.work_dir, self.why_engine
         )
@@ -128,9 +131,8 @@ class VideoJob:
             self.control.ask_to_commit()
             publisher.put_results(parts)
         self.control.ask_to_commit()
-        done = publisher.put_metadata(source, summary, parts, self._timings())
-        self.store.clear()
-        return done
+        # The parts stay until the parent has recorded the success: a death in between costs little.
+        return publisher.put_metadata(info, summary, parts, self._timings())
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -183,12 +185,13 @@ class VideoJob:
             self.store.folder.mkdir()
         return storage.fetch(self.spec.uri, self.spec.version, self.work_dir)
 
-    def _open(self, path: Path) -> Source:
+    def _open(self, path: Path, max_frames: int) -> Source:
         options = self.spec.options
         return open_source(
             path,
             sample_fps=options.sample_fps,
-            max_frames=options.max_frames,
+            max_frames=max_frames,
+            start_frame=options.start_frame,
             sequence_fps=options.sequence_fps,
             allow_truncated=options.allow_truncated,
             also=self.query.frames,
@@ -199,46 +202,58 @@ class VideoJob:
             ),
         )
 
-    def _resume(self, source: Source, state: PartState) -> None:
-        """Have the source go on where the state ends. Counting there may take its time."""
-        checkpoint = state.checkpoint
+    def _enter_pass(self, passes: Passes, source: Source) -> Feed:
+        """Go to where the current pass begins or continues. That may take its time."""
+        if passes.is_short_way:
+            return source
+        resumes = self.continued is not None and passes.at is self.continued.checkpoint
 
         def on_picture() -> None:
             self._stop_if_asked()
             self.progress.frames += 1  # passed by
             self.control.report(self.progress)
 
-        with self._stage("resume"):
-            source.resume(checkpoint.position, checkpoint.picture, on_picture)
-        self.progress.frames = checkpoint.summary.frames_written
-        frame = checkpoint.position.mark.index
-        log.info("job %s continues after part %d, frame %d", self.spec.id, state.number, frame)
-        self.control.happened("resumed", part=state.number, frame=frame)
+        self.progress.frames = 0
+        with self._stage("resume" if resumes else "seek"):
+            feed = passes.enter(source, on_picture)
+        self.progress.frames = passes.at.summary.frames_written
+        if self.continued and resumes:
+            number = self.continued.number
+            log.info("job %s continues after part %d, frame %d", self.spec.id, number, passes.frame)
+            self.control.happened("resumed", part=number, frame=passes.frame)
+        return feed
 
     # --- the frames ------------------------------------------------------------------------------
 
-    def _process(self, path: Path) -> tuple[Source, Summary, Parts]:
-        with self._stage("open"):
-            source = self._open(path)
-        with source:
-            check_fits(self.spec.objects, source.info.width, source.info.height)
-            fps = self.spec.options.sample_fps
-            written_fps = min(fps, source.info.fps) if fps > 0 else source.info.fps
-            self.progress.frames_expected = self._frames_expected(source, written_fps)
-            if self.continued:
-                self._resume(source, self.continued)
-            parts = self._parts(source, written_fps)
-            with self._stage("process"):
-                summary = process(
-                    source,
-                    self.predictor,
-                    self.query,
-                    parts,
-                    checkpoint=self.continued.checkpoint if self.continued else None,
-                    on_progress=self._on_frames,
-                    should_stop=lambda: self.control.why is not None,
-                )
-        return source, summary, parts
+    def _process(self, path: Path) -> tuple[VideoInfo, Summary, Parts]:
+        begun = self.continued.checkpoint if self.continued else None
+        passes = Passes(self.spec.options, self.predictor.tracking_fps, begun)
+        parts: Parts | None = None
+        while True:
+            with self._stage("open"):
+                source = self._open(path, passes.max_frames)
+            with source:
+                check_fits(self.spec.objects, source.info.width, source.info.height)
+                parts = parts or self._parts(source.info)
+                feed = self._enter_pass(passes, source)
+                if passes.at.survey and parts.is_part_due():
+                    parts.close_part(passes.at)  # a long survey is not made twice
+                summary = self._track(feed, parts, passes.at)
+            if not passes.turn(summary):
+                return source.info, summary, parts
+            parts.close_part(passes.at)
+
+    def _track(self, feed: Feed, parts: Parts, at: Checkpoint) -> Summary:
+        with self._stage("process"):
+            return process(
+                feed,
+                self.predictor,
+                self.query,
+                parts,
+                checkpoint=at,
+                on_progress=self._on_frames,
+                should_stop=lambda: self.control.why is not None,
+            )
 
     @cached_property
     def query(self) -> Query:
@@ -251,11 +266,14 @@ class VideoJob:
             score_threshold=options.score_threshold,
         )
 
-    def _parts(self, source: Source, written_fps: float) -> Parts:
+    def _parts(self, info: VideoInfo) -> Parts:
+        self.progress.frames_expected = expected_frames(info, self.spec.options)
+        written_fps = min(self.spec.options.sample_fps or info.fps, info.fps)
+
         def open_sink(kind: str, path: Path) -> Sink:
             if kind == OVERLAY:
-                return OverlaySink(path, source.info, self.spec.labels, written_fps)
-            return MasksSink(path, source.info)
+                return OverlaySink(path, info, self.spec.labels, written_fps)
+            return MasksSink(path, info)
 
         return Parts(
             self.store,
@@ -268,15 +286,6 @@ class VideoJob:
             timings=self._timings,
             saving=self._saving,
         )
-
-    def _frames_expected(self, source: Source, written_fps: float) -> int:
-        """As announced; 0 where nothing is."""
-        if written_fps >= source.info.fps and source.info.frames:
-            expected = source.info.frames
-        else:
-            expected = math.ceil(source.info.duration_s * written_fps)
-        limit = self.spec.options.max_frames
-        return min(expected, limit) if limit and expected else expected
 
     def _on_frames(self, frames: int) -> None:
         earlier = self.continued.checkpoint.summary.frames_written if self.continued else 0

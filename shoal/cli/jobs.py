@@ -12,7 +12,7 @@ from shoal.cli.pointing import parse_removal, read_objects
 from shoal.cli.session import Batch, Json, resolve, session_of
 from shoal.errors import ResultNotFound
 from shoal.exits import Exit
-from shoal.jobs import State
+from shoal.jobs import Direction, State
 from shoal.prompts import clean_prompts
 
 if TYPE_CHECKING:
@@ -58,6 +58,13 @@ def submit(
     allow_truncated: Annotated[
         bool, typer.Option("--allow-truncated", help="Process what there is of a cut off video.")
     ] = False,
+    direction: Annotated[
+        Direction | None, typer.Option(help="Which way to track. [default: forward]")
+    ] = None,
+    start_frame: Annotated[
+        int | None,
+        typer.Option(help="Frame to start at, from 0. [default: the first; backward: the last]"),
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Wait for the outcome.")] = False,
     json: Json = False,
 ) -> None:
@@ -72,8 +79,12 @@ def submit(
         "engine": engine,
         "sequence_fps": sequence_fps,
         "allow_truncated": allow_truncated or None,
+        "direction": direction,
+        "start_frame": start_frame,
     }
     options = {name: value for name, value in given.items() if value is not None}
+    if not prompt and not objects:
+        raise typer.BadParameter("Give --prompt, --objects or both.")
     # Before anything is uploaded:
     pointed = read_objects(objects)
     prompts = clean_prompts(prompt or [], may_lack=bool(pointed))

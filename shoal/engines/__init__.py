@@ -5,7 +5,7 @@ The models live in ``worker.predictors``; nothing here needs numpy or a model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -103,17 +103,34 @@ def check(engine: str, prompts: Iterable[str], asked: Iterable[Feature] = ()) ->
         known = ", ".join((AUTO, *_ENGINES))
         raise UnknownEngine(f"there is no engine {engine!r}", hint=f"Choose one of {known}.")
     prompts, asked = tuple(prompts), tuple(asked)
-    refusals = []
-    for name in _ENGINES if engine == AUTO else (engine,):
-        try:
-            _check_features(name, asked)
-            for prompt in prompts:
-                _ENGINES[name].check(prompt)
-        except (UnknownPrompt, InvalidPrompt, UnsupportedByEngine) as refusal:
-            refusals.append(refusal)
-        else:
-            return
-    raise refusals[-1]
+    candidates = _ENGINES if engine == AUTO else (engine,)
+    refusals = [_refusal(name, prompts, asked) for name in candidates]
+    if (last := refusals[-1]) and all(refusals):
+        raise last
+
+
+def all_can(prompts: Sequence[str], asked: Iterable[Feature]) -> bool:
+    """Whether it does not matter which engine a worker has: ``check_loaded`` would not refuse."""
+    asked = tuple(asked)
+    return not any(_refusal(name, prompts, asked) for name in _ENGINES)
+
+
+def check_loaded(loaded: Iterable[str], prompts: Sequence[str], asked: Iterable[Feature]) -> None:
+    """Tell at submit time that no worker there is can do what a job with ``auto`` asks for.
+
+    Args:
+        loaded: ``WorkerInfo.engine`` of those that there are. One that is still starting has none
+            yet, and may be any; so may an operator's own. Without workers some may come.
+
+    Raises:
+        UnknownPrompt, InvalidPrompt, UnsupportedByEngine: all of them have engines that cannot.
+    """
+    asked, loaded = tuple(asked), tuple(dict.fromkeys(loaded))
+    if not loaded or any(name not in _ENGINES for name in loaded):
+        return
+    refusals = [_refusal(name, prompts, asked) for name in loaded]
+    if (first := refusals[0]) and all(refusals):
+        raise first
 
 
 def needs_device(engine: str) -> bool:
@@ -139,6 +156,19 @@ def check_devices(engine: str, devices: Iterable[str]) -> None:
             hint=f"Start a worker with SHOAL_ENGINE={engine} where there is a "
             f"{wanted.upper()} device, or leave out 'engine'.",
         )
+
+
+def _refusal(
+    name: str, prompts: Sequence[str], asked: Iterable[Feature]
+) -> UnknownPrompt | InvalidPrompt | UnsupportedByEngine | None:
+    """Why an engine cannot do what a job asks for."""
+    try:
+        _check_features(name, asked)
+        for prompt in prompts:
+            _ENGINES[name].check(prompt)
+    except (UnknownPrompt, InvalidPrompt, UnsupportedByEngine) as refusal:
+        return refusal
+    return None
 
 
 def _check_features(name: str, asked: Iterable[Feature]) -> None:

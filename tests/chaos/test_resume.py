@@ -144,6 +144,36 @@ def test_a_killed_model_process_costs_at_most_one_part(
     assert_one_result(record, settings, tmp_path)
 
 
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGTERM])
+def test_a_video_tracked_both_ways_continues_in_the_second_pass(
+    processes: Processes,
+    submit_clip: SubmitClip,
+    settings: Settings,
+    steps: Steps,
+    tmp_path: Path,
+    blow: signal.Signals,
+) -> None:
+    start = 80
+    job_id = submit_clip(options=Options(sample_fps=0, direction="both", start_frame=start))
+    first = processes.worker(ENGINE, SHOAL_GRACE_S="60")
+
+    def is_in_second_pass() -> bool:
+        progress = processes.queue.records.get(job_id).progress
+        return progress.stage == "process" and progress.frames > FRAMES - start
+
+    eventually(is_in_second_pass, "the second pass")
+    first.send_signal(blow)
+    first.wait(timeout=60)
+    processes.api()
+    processes.worker(ENGINE)
+    record = done(processes, job_id)
+    (resumed,) = events(processes.queue, job_id, "resumed")
+    assert 0 < resumed["frame"] <= start
+    assert all(index < resumed["frame"] for index in steps.redone() if index != start)
+    assert record.summary["frames_processed"] == FRAMES
+    assert_one_result(record, settings, tmp_path)
+
+
 def freeze(worker: subprocess.Popen[bytes], sig: signal.Signals) -> None:
     """Send a signal to a worker and its model process."""
     for process in (psutil.Process(worker.pid), model_process(worker)):

@@ -58,13 +58,18 @@ def run(
     *,
     mended: bool = False,
     all_pointers: bool = True,
+    backward_from: int | None = None,
 ) -> list[Reference]:
     """Propagate through a video.
+
+    Returns:
+        The frames in the order of propagation.
 
     Args:
         mended: whether masks and scores keep their ids where hotstart removes an object.
         all_pointers: False gives the tracker the pointers of the closest conditioning frames
             only, as Meta's own implementation does.
+        backward_from: a frame from which to go back to the first.
     """
     model = (_Mended if mended else _Watched).from_pretrained(checkpoint).eval()
     processor = Sam3VideoProcessor.from_pretrained(checkpoint)
@@ -75,7 +80,10 @@ def run(
         session = processor.init_video_session(video=video)
         processor.add_text_prompt(session, list(prompts))
         references = []
-        for output in model.propagate_in_video_iterator(session):
+        way: dict[str, Any] = {}
+        if backward_from is not None:  # transformers leaves out the frame it starts from
+            way = {"reverse": True, "start_frame_idx": backward_from + 1}
+        for output in model.propagate_in_video_iterator(session, **way):
             shown = processor.postprocess_outputs(session, output)
             prompt_of = {i: p for p, ids in shown["prompt_to_obj_ids"].items() for i in ids}
             ids = shown["object_ids"].tolist()
@@ -120,7 +128,7 @@ class _Mended(_Watched):
 
     def build_outputs(self, inference_session: Any, **kwargs: Any) -> Any:
         after = inference_session.obj_ids
-        inference_session.obj_ids = list(self.tracked[max(self.tracked)])
+        inference_session.obj_ids = list(self.tracked[next(reversed(self.tracked))])
         try:
             return super().build_outputs(inference_session=inference_session, **kwargs)
         finally:
@@ -170,16 +178,25 @@ def _only_closest_pointers(tracker: Any) -> None:
     """As ``sam3/model/sam3_tracker_base.py`` of facebookresearch/sam3 collects them."""
 
     def pointers(
-        self: Any, session: Any, obj_idx: int, frame: int, total: int, device: Any, *_: Any
+        self: Any,
+        session: Any,
+        obj_idx: int,
+        frame: int,
+        total: int,
+        device: Any,
+        reverse: bool,
+        *_: Any,
     ) -> tuple[list[int], list[Tensor], int]:
         outputs = session.output_dict_per_obj[obj_idx]
         closest, others = self._select_closest_cond_frames(
             frame, outputs["cond_frame_outputs"], self.config.max_cond_frame_num
         )
         count = min(total, self.config.max_object_pointers_in_encoder)
-        found = [(frame - f, output) for f, output in closest.items()]
+        sign = -1 if reverse else 1
+        found = [(sign * (frame - f), output) for f, output in closest.items()]
         for age in range(1, count):
-            output = outputs["non_cond_frame_outputs"].get(frame - age, others.get(frame - age))
+            earlier = frame - sign * age
+            output = outputs["non_cond_frame_outputs"].get(earlier, others.get(earlier))
             if output is not None:
                 found.append((age, output))
         return [age for age, _ in found], [o["object_pointer"] for _, o in found], count

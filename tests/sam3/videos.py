@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -52,3 +54,14 @@ def shown(results: Sequence[FrameResult]) -> list[dict[int, tuple[str, bytes]]]:
         }
         for result in results
     ]
+
+
+def write(path: Path, count: int) -> None:
+    """The frames of ``make`` as an mp4."""
+    with av.open(str(path), "w") as container:
+        stream_out = container.add_stream("libx264", rate=round(INFO.fps))
+        stream_out.width, stream_out.height, stream_out.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for frame in stream(count):
+            frame.picture.pts, frame.picture.time_base = frame.index, Fraction(1, round(INFO.fps))
+            container.mux(stream_out.encode(frame.picture))
+        container.mux(stream_out.encode())

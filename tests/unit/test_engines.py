@@ -176,3 +176,20 @@ def test_an_engine_for_one_kind_of_device_is_refused_where_no_worker_has_it() ->
         engines.check_devices("sam3-native", devices)
     with pytest.raises(EngineUnavailable, match=r"CUDA devices only.*: cpu$"):
         engines.check_devices("sam3-native", ["cpu", "cpu"])
+
+
+def test_with_auto_the_workers_that_there_are_decide() -> None:
+    engines.check_loaded(["cpu"], ["cars"], ())
+    engines.check_loaded(["cpu", "sam3"], ["unicorn"], {Feature.MASK})
+    for unknown in ([], [""], ["cpu", ""], ["cpu", "package.module:factory"]):
+        engines.check_loaded(unknown, ["unicorn"], {Feature.MASK})
+    with pytest.raises(UnknownPrompt, match="unicorn"):
+        engines.check_loaded(["cpu", "cpu"], ["car", "unicorn"], ())
+    with pytest.raises(UnsupportedByEngine, match="mask"):
+        engines.check_loaded(["sam3-native", "cpu"], ["car"], {Feature.MASK})
+
+
+def test_whether_it_matters_which_engine_a_worker_has() -> None:
+    assert engines.all_can(["car"], {Feature.MAX_OBJECTS})
+    assert not engines.all_can(["unicorn"], ())
+    assert not engines.all_can(["car"], {Feature.MASK})

@@ -15,7 +15,7 @@ from tests import media
 from tests.attempts import Job, Line
 from tests.fakes import Counting, CountingSession
 from worker.link import Why
-from worker.part_state import Origin, decode
+from worker.part_state import VERSION, Origin, decode
 from worker.predictors.base import Predictor
 from worker.video.frame import Frame, VideoInfo
 
@@ -253,7 +253,7 @@ def test_what_another_version_left_is_not_continued(
 ) -> None:
     interrupt(job, 20)
     if change == "version":
-        monkeypatch.setattr(Origin.model_fields["version"], "default", 2)
+        monkeypatch.setattr(Origin.model_fields["version"], "default", VERSION + 1)
         Origin.model_rebuild(force=True)
     elif change == "engine":
         monkeypatch.setattr(Counting, "name", "other")

@@ -178,7 +178,11 @@ def test_every_sink_gets_every_frame_in_order(clip: Path, session: type[FakeSess
         assert sink.indices == list(range(60))
         assert sink.state == "closed"
     assert progress == list(range(1, 61))
-    assert (summary.frames_read, summary.frames_tracked, summary.frames_written) == (60, 60, 60)
+    assert (summary.extent.frames_read, summary.frames_tracked, summary.frames_written) == (
+        60,
+        60,
+        60,
+    )
     assert set(summary.busy_s) == {"decode", "predict", "one", "two"}
 
 

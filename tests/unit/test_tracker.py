@@ -56,6 +56,24 @@ def test_a_small_object_faster_than_its_own_size_keeps_its_id() -> None:
     assert run(frames, buffer=0.0)[0].tracks[-1].number > 1  # the buffer is what does it
 
 
+def test_a_video_may_be_tracked_from_behind() -> None:
+    """A mirrored course gives the mirrored tracks; velocities are those of the video."""
+    frames = [[detection(10 * i), detection(400 - 10 * i, y=115)] for i in range(40)]
+    forward = Tracker(BUFFER)
+    ahead = [forward.update((i - 39) / FPS, seen) for i, seen in enumerate(frames)]
+    courses = [(track.object_id, track.box, track.velocity) for track in forward.tracks]
+    backward = Tracker(BUFFER)
+    back = [backward.update((39 - i) / FPS, seen) for i, seen in enumerate(frames)]
+    assert ids(back) == ids(ahead)
+    assert courses == [
+        (track.object_id, track.box, (-track.velocity[0], -track.velocity[1]))
+        for track in backward.tracks
+    ]
+    unseen = [backward.update(-i / FPS, []) for i in range(1, 40)]
+    assert not any(unseen)
+    assert not backward.tracks, "a track ends when it was unseen for long, this way too"
+
+
 def test_the_prediction_is_what_tells_crossing_objects_apart() -> None:
     crossing = [[detection(10 * i), detection(400 - 10 * i, y=115)] for i in range(40)]
     _, seen = run(crossing)

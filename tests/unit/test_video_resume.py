@@ -115,7 +115,12 @@ def read(source: Source) -> list[Seen]:
 
 def facts(source: Source) -> tuple[float, ...]:
     """What is known at the end."""
-    return source.frames_read, source.last_time_s, source.missing_s, source.decode_errors
+    return (
+        source.frames_read,
+        source.last_time_s,
+        source.extent.missing_s,
+        source.extent.decode_errors,
+    )
 
 
 def assert_exact(path: Path, **options: float) -> int:

@@ -97,7 +97,7 @@ def test_a_broken_picture_leaves_its_place_in_time_empty(tmp_path: Path) -> None
         frames = list(source.frames())
     assert [frame.index for frame in frames] == [0, 1, 3, 4]
     assert [frame.time_s for frame in frames] == [0, 0.5, 1.5, 2]
-    assert (source.decode_errors, source.missing_s) == (1, 0.5)
+    assert (source.extent.decode_errors, source.extent.missing_s) == (1, 0.5)
 
 
 def test_a_tar_that_was_cut_off_is_read_as_far_as_it_goes_if_allowed(tmp_path: Path) -> None:
@@ -108,8 +108,8 @@ def test_a_tar_that_was_cut_off_is_read_as_far_as_it_goes_if_allowed(tmp_path: P
         frames = list(source.frames())
     assert [media.picture_number(frame.picture) for frame in frames] == list(range(len(frames)))
     assert 0 < len(frames) < 12
-    assert source.truncated
-    assert source.missing_s == 1
+    assert source.extent.truncated
+    assert source.extent.missing_s == 1
 
 
 @pytest.mark.parametrize("into_block", [0, 100, 512, 600])

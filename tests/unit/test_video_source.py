@@ -40,9 +40,9 @@ def test_every_frame_comes_once_and_in_order(tmp_path: Path, suffix: str) -> Non
         [n / 25 for n in range(60)], abs=2e-3
     )
     assert all(frame.picture.format.name == "yuv420p" for frame in frames)
-    assert (source.frames_read, source.decode_errors, source.missing_s) == (60, 0, 0)
+    assert (source.frames_read, source.extent.decode_errors, source.extent.missing_s) == (60, 0, 0)
     assert source.last_time_s == pytest.approx(59 / 25, abs=2e-3)
-    assert not source.truncated
+    assert not source.extent.truncated
 
 
 def test_what_is_known_before_it_is_read(tmp_path: Path) -> None:
@@ -159,6 +159,9 @@ def test_a_bad_video_is_refused(tmp_path: Path, name: str) -> None:
 def test_what_is_not_there_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(SourceNotFound):
         open_source(tmp_path / "none.mp4")
+    (tmp_path / "a.mp4").touch()
+    with pytest.raises(SourceNotFound):  # its folder has become a file meanwhile
+        open_source(tmp_path / "a.mp4" / "none.mp4")
 
 
 @pytest.mark.parametrize("name", ["concat:a.mp4", "http:x.mp4", "%03d.mp4"])
@@ -186,8 +189,8 @@ def test_a_truncated_video_is_read_as_far_as_it_goes_if_allowed(
         frames = list(source.frames())
     assert 50 < len(frames) < 150
     assert numbers(frames) == list(range(len(frames)))
-    assert source.truncated
-    assert source.missing_s == pytest.approx((200 - len(frames)) / 25, abs=0.2)
+    assert source.extent.truncated
+    assert source.extent.missing_s == pytest.approx((200 - len(frames)) / 25, abs=0.2)
 
 
 def test_a_loss_within_the_tolerance_is_counted_and_not_refused(tmp_path: Path) -> None:
@@ -196,8 +199,8 @@ def test_a_loss_within_the_tolerance_is_counted_and_not_refused(tmp_path: Path) 
     with open_source(path, sample_fps=0) as source:
         frames = list(source.frames())
     assert 175 <= len(frames) < 200
-    assert not source.truncated
-    assert source.missing_s == pytest.approx((200 - len(frames)) / 25, abs=0.1)
+    assert not source.extent.truncated
+    assert source.extent.missing_s == pytest.approx((200 - len(frames)) / 25, abs=0.1)
 
 
 def test_packets_that_cannot_be_decoded_are_skipped_and_counted(tmp_path: Path) -> None:
@@ -206,9 +209,9 @@ def test_packets_that_cannot_be_decoded_are_skipped_and_counted(tmp_path: Path) 
     media.damage(path, [60, 61])
     with open_source(path, sample_fps=0) as source:
         frames = list(source.frames())
-    assert source.decode_errors == 2
+    assert source.extent.decode_errors == 2
     assert 80 < len(frames) <= 98
-    assert source.missing_s == pytest.approx(2 / 25, abs=0.01)
+    assert source.extent.missing_s == pytest.approx(2 / 25, abs=0.01)
 
 
 def test_pixels_are_limited(tmp_path: Path) -> None:

@@ -100,6 +100,11 @@ class VideoFile:
         pts = self._pts if clock.is_sound else None
         return Mark(clock.frames - 1, pts, clock.state(), self.decode_errors)
 
+    def skip_to(self, index: int, on_picture: Callable[[], None]) -> None:
+        """Decode and drop the pictures before this one; see ``Reader.skip_to``."""
+        for _ in islice(self.pictures(), max(0, index - self._clock.frames)):
+            on_picture()
+
     def resume(
         self, mark: Mark, is_it: Callable[[Decoded], bool], on_picture: Callable[[], None]
     ) -> None:
@@ -111,11 +116,9 @@ class VideoFile:
         if self._seek(mark, is_it, on_picture):
             return
         self._reopen()
-        for decoded in self.pictures():
-            on_picture()
-            if decoded.index == mark.index:
-                return
-        raise CheckpointUnusable(f"{self._path.name} ends before picture {mark.index}")
+        self.skip_to(mark.index + 1, on_picture)
+        if self._clock.frames <= mark.index:
+            raise CheckpointUnusable(f"{self._path.name} ends before picture {mark.index}")
 
     def _seek(
         self, mark: Mark, is_it: Callable[[Decoded], bool], on_picture: Callable[[], None]

@@ -32,6 +32,11 @@ class VideoInfo:
     rotation: int = 0
     pixel_aspect: Fraction = Fraction(1)
 
+    @property
+    def frame_bytes(self) -> int:
+        """What a decoded frame takes in memory, as yuv420p."""
+        return self.width * self.height * 3 // 2
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:

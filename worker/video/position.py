@@ -29,7 +29,7 @@ class Mark:
     """A reader just after a picture.
 
     Attributes:
-        index: of the picture.
+        index: of the picture; -1 before the first one.
         pts: its timestamp, in the stream's time base, if that tells it from all before it.
         clock: after it; pictures of a sequence have none.
         decode_errors: so far.
@@ -59,3 +59,22 @@ class Position:
     written: int
     written_tick: int
     tracked_tick: int
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How far a video was read, and what was amiss.
+
+    Attributes:
+        frames_read: pictures decoded, also those that nobody needed.
+        last_time_s: seconds from the first picture to the latest.
+        missing_s: seconds that were announced but could not be read; known once all is read.
+        truncated: whether so much is missing that it took ``allow_truncated`` to go on.
+        decode_errors: packets or pictures that were skipped because they could not be decoded.
+    """
+
+    frames_read: int = 0
+    last_time_s: float = 0.0
+    missing_s: float = 0.0
+    truncated: bool = False
+    decode_errors: int = 0

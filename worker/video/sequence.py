@@ -42,8 +42,7 @@ class PictureSequence:
     Attributes:
         info: size of the first picture; the rate is the one asked for.
         decode_errors: pictures that could not be decoded; their places in time stay empty.
-        missing_s: one frame if the tar was cut off, and what could not be decoded; known at the
-            end.
+        missing_s: one frame if the tar was cut off, and what could not be decoded so far.
         truncated: whether the tar was cut off; refused unless allowed.
     """
 
@@ -57,17 +56,14 @@ class PictureSequence:
             names say.
         """
         self.decode_errors = 0
-        self.missing_s = 0.0
         self._next = 0  # index of the picture to read next
         self._path = path
         self._limits = limits
         self._fps = fps
         limits.check_rate(fps)
         self._entries, self.truncated = _list_folder(path) if path.is_dir() else _list_tar(path)
-        if self.truncated:
-            self.missing_s = 1 / fps
-            if not allow_truncated:
-                raise TruncatedVideo(f"{path.name} is a tar that ends in the middle of a member")
+        if self.truncated and not allow_truncated:
+            raise TruncatedVideo(f"{path.name} is a tar that ends in the middle of a member")
         if not self._entries:
             raise NoFrames(f"{path.name} holds no .jpg or .png pictures")
         limits.check_duration(len(self._entries) / fps)
@@ -78,6 +74,11 @@ class PictureSequence:
             self.close()
             raise
 
+    @property
+    def missing_s(self) -> float:
+        """Seconds of what could not be read so far."""
+        return (self.decode_errors + self.truncated) / self._fps
+
     def pictures(self) -> Iterator[Decoded]:
         """Yield every picture that can be decoded, from the current place on."""
         for index in range(self._next, len(self._entries)):
@@ -85,13 +86,16 @@ class PictureSequence:
             picture = self._decode(self._entries[index])
             if picture is None:
                 self.decode_errors += 1
-                self.missing_s += 1 / self._fps
             else:
                 yield Decoded(index, index / self._fps, picture, orientation_of(picture))
 
     def mark(self) -> Mark:
         """The place after the picture yielded last."""
         return Mark(self._next - 1, decode_errors=self.decode_errors)
+
+    def skip_to(self, index: int, on_picture: Callable[[], None]) -> None:
+        """Pass by the pictures before this one unread; see ``Reader.skip_to``."""
+        self._next = min(index, len(self._entries))
 
     def resume(
         self, mark: Mark, is_it: Callable[[Decoded], bool], on_picture: Callable[[], None]
@@ -101,7 +105,6 @@ class PictureSequence:
             raise CheckpointUnusable(f"there is no picture {mark.index}")
         self._next = mark.index + 1
         self.decode_errors = mark.decode_errors
-        self.missing_s += mark.decode_errors / self._fps
 
     def close(self) -> None:
         if self._file:

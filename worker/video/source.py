@@ -7,11 +7,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from shoal.errors import ResolutionChanged, SourceNotFound
+from shoal.errors import ResolutionChanged, SourceNotFound, StartFrameNotFound
 from worker.video.decode import VideoFile
 from worker.video.frame import Frame, VideoInfo
 from worker.video.planes import Decoded, fingerprint, upright
-from worker.video.position import Mark, Position
+from worker.video.position import Extent, Mark, Position
 from worker.video.probe import Limits
 from worker.video.sequence import PictureSequence, is_tar
 
@@ -21,21 +21,29 @@ class Reader(Protocol):
 
     info: VideoInfo
     decode_errors: int
-    missing_s: float
     truncated: bool
+
+    @property
+    def missing_s(self) -> float:
+        """Seconds that were announced but could not be read; known once all is read."""
+        ...
 
     def pictures(self) -> Iterator[Decoded]:
         """Yield the pictures from the current place on."""
         ...
 
     def mark(self) -> Mark:
-        """The place after the picture yielded last."""
+        """The place after the picture yielded last; before any, that before the first."""
+        ...
+
+    def skip_to(self, index: int, on_picture: Callable[[], None]) -> None:
+        """Pass by the pictures before this one, as far as there are any."""
         ...
 
     def resume(
         self, mark: Mark, is_it: Callable[[Decoded], bool], on_picture: Callable[[], None]
     ) -> None:
-        """Read on after a place of an earlier run. To be called before ``pictures``.
+        """Read on after a place of this run or an earlier one.
 
         Args:
             is_it: recognizes the picture at the place.
@@ -86,40 +94,55 @@ class Source:
         limits: Limits,
         sample_fps: float,
         max_frames: int,
+        start_frame: int | None = None,
         also: Collection[int] = (),
     ) -> None:
         self.info = reader.info
         self.frames_read = 0
         self.last_time_s = 0.0
+        self._index = -1  # of the latest
         self._reader = reader
         self._limits = limits
         self._written = Sampler(sample_fps, self.info.fps)
         self._tracked_tick = -1
         self._count = 0  # frames chosen to be written
         self._max_frames = max_frames
+        self._start_frame = start_frame
         self._also = also
 
     @property
-    def decode_errors(self) -> int:
-        """Packets or pictures that were skipped because they could not be decoded."""
-        return self._reader.decode_errors
+    def extent(self) -> Extent:
+        """How far it was read, and what was amiss."""
+        reader = self._reader
+        return Extent(
+            self.frames_read,
+            self.last_time_s,
+            reader.missing_s,
+            reader.truncated,
+            reader.decode_errors,
+        )
 
-    @property
-    def missing_s(self) -> float:
-        """Seconds that were announced but could not be read; known once all is read."""
-        return self._reader.missing_s
+    def skip_to_start(self, on_picture: Callable[[], None] = lambda: None) -> None:
+        """Have ``frames`` begin with ``start_frame``.
 
-    @property
-    def truncated(self) -> bool:
-        """Whether so much is missing that it took ``allow_truncated`` to go on."""
-        return self._reader.truncated
+        Frames before it are decoded to count them, for their number is known in no other way;
+        pictures of a sequence are not.
+
+        Args:
+            on_picture: called for each picture that is decoded on the way there.
+        """
+
+        def passed_by() -> None:
+            self.frames_read += 1
+            on_picture()
+
+        self._reader.skip_to(self._start_frame or 0, passed_by)
 
     def frames(self, tracking_fps: float = 0.0) -> Generator[Frame, None, None]:
-        """Yield the frames that are written or tracked, in order: from the first on, or from
-        where an earlier run had come to (``resume``). To be called once.
+        """Yield the frames that are written or tracked, in order: from the current place on.
 
-        Written are the frames nearest to each 1/``sample_fps`` seconds, or all; they are tracked
-        as well. Reading ends after ``max_frames`` written ones.
+        Written are the frames nearest to each 1/``sample_fps`` seconds, or all, and
+        ``start_frame``; they are tracked as well. Reading ends after ``max_frames`` written ones.
 
         Args:
             tracking_fps: frames per second that tracking needs besides; 0 for none.
@@ -127,6 +150,7 @@ class Source:
         Raises:
             ResolutionChanged, TruncatedVideo, UnsupportedFrameRate, VideoTooLarge: as soon as
             they show.
+            StartFrameNotFound: the video ends before it.
         """
         tracked = Sampler(tracking_fps, self.info.fps) if tracking_fps > 0 else None
         if tracked:
@@ -136,8 +160,9 @@ class Source:
         for decoded in self._reader.pictures():
             self.frames_read += 1
             self.last_time_s = decoded.time_s
+            self._index = decoded.index
             self._check_size(decoded)
-            wanted = self._written.take(decoded.time_s)
+            wanted = self._written.take(decoded.time_s) or decoded.index == self._start_frame
             needed = tracked.take(decoded.time_s) if tracked else False
             needed = needed or decoded.index in self._also
             self._count += wanted
@@ -148,9 +173,17 @@ class Source:
             yield Frame(decoded.index, decoded.time_s, picture, wanted)
             if self._count == self._max_frames > 0:
                 return
+        if self._start_frame is not None and self._index < self._start_frame:
+            raise StartFrameNotFound(
+                f"tracking was to start at frame {self._start_frame}, "
+                f"the last one is {self._reader.mark().index}"
+            )
 
     def position(self) -> Position:
-        """The place after the frame that ``frames`` has yielded last; for the same thread."""
+        """The place after the frame that ``frames`` has yielded last, before any the beginning.
+
+        For the thread that reads.
+        """
         return Position(
             mark=self._reader.mark(),
             time_s=self.last_time_s,
@@ -166,7 +199,7 @@ class Source:
         picture: int,
         on_picture: Callable[[], None] = lambda: None,
     ) -> None:
-        """Have ``frames`` go on after a position of an earlier run over the same video.
+        """Have ``frames`` go on after a position of this run or an earlier one over the video.
 
         Args:
             picture: fingerprint of the frame there.
@@ -182,6 +215,7 @@ class Source:
         self._reader.resume(position.mark, is_it, on_picture)
         self.frames_read = position.frames_read
         self.last_time_s = position.time_s
+        self._index = position.mark.index
         self._count = position.written
         self._written.last_tick = position.written_tick
         self._tracked_tick = position.tracked_tick
@@ -219,6 +253,7 @@ def open_source(
     sequence_fps: float = 1.0,
     limits: Limits | None = None,
     allow_truncated: bool = False,
+    start_frame: int | None = None,
     also: Collection[int] = (),
 ) -> Source:
     """Open a local video file, or a folder or plain tar of JPEG or PNG pictures.
@@ -229,8 +264,9 @@ def open_source(
         max_frames: stop after this many written frames; 0 for no limit.
         sequence_fps: the rate of a folder or tar of pictures.
         limits: what the video may be at most.
-        allow_truncated: read what there is of a video that was cut off; ``Source.missing_s``
+        allow_truncated: read what there is of a video that was cut off; ``Source.extent``
             tells afterwards how much is missing.
+        start_frame: number of a frame that is written in any case.
         also: numbers of frames that are tracked in any case.
 
     Raises:
@@ -246,6 +282,6 @@ def open_source(
             )
         else:
             reader = VideoFile(path, limits, allow_truncated=allow_truncated)
-    except (FileNotFoundError, PermissionError) as error:
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
         raise SourceNotFound(f"{path.name} cannot be opened: {error.strerror}") from error
-    return Source(reader, limits, sample_fps, max_frames, also)
+    return Source(reader, limits, sample_fps, max_frames, start_frame, also)

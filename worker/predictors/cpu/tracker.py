@@ -8,6 +8,7 @@ constant velocity, kept by an alpha-beta filter; similarity is buffered IoU (Yan
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -52,7 +53,8 @@ class Track:
         number: of birth, from 1; false alarms have one too.
         box: where it was seen on the last frame, or is expected to have been.
         first_score: of the detection that began it; ``score`` is that of the last one.
-        velocity: of the box's centre, x and y in pixels per second.
+        velocity: of the box's centre, x and y in pixels per second of the video, whichever way
+            that is tracked.
         object_id: from 1, in the order of confirmation; 0 before.
         age: frames since it was first seen, that one included.
         hits: frames on which it was seen.
@@ -74,7 +76,7 @@ class Track:
     misses: int = 0
 
     def predict(self, step_s: float) -> None:
-        """Move on by the time from one frame to the next."""
+        """Move on by the time from one frame to the next, negative when tracking backward."""
         self.age += 1
         dx, dy = self.velocity[0] * step_s, self.velocity[1] * step_s
         x0, y0, x1, y1 = self.box
@@ -126,12 +128,14 @@ class Tracker:
         """Take in the next frame.
 
         Args:
-            time_s: of the frame, seconds; must not fall.
+            time_s: of the frame, seconds; it may rise from frame to frame, or fall.
 
         Returns:
             The tracks seen on it, tentative ones included.
         """
-        step_s = max(time_s - self._time_s, MIN_STEP_S)
+        step_s = time_s - self._time_s
+        if abs(step_s) < MIN_STEP_S:
+            step_s = math.copysign(MIN_STEP_S, step_s)
         self._time_s = time_s
         for track in self.tracks:
             track.predict(step_s)
@@ -232,7 +236,7 @@ class Tracker:
                     self._decide(track, True)
                 elif track.age >= CONFIRMATION_FRAMES:
                     self._decide(track, False)
-            elif self._time_s - track.seen_s > KEEP_S and track.misses >= CONFIRMATION_FRAMES:
+            elif abs(self._time_s - track.seen_s) > KEEP_S and track.misses >= CONFIRMATION_FRAMES:
                 track.state = TrackState.DELETED
         self.tracks = [track for track in self.tracks if track.state is not TrackState.DELETED]
 

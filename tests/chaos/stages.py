@@ -1,0 +1,80 @@
+"""The stage boundaries of a video, and how the worker's real functions come to wait at them."""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.chaos.barrier import come_to
+
+FRAMES = 60  # of the clip
+
+# Stage -> how often a worker surely comes there with one video.
+TURNS = {
+    "dequeue": 1,
+    "download": 1,
+    "first frame": 1,
+    "mid part": 1,
+    "part upload": 6,
+    "state upload": 3,
+    "join": 2,
+    "publish": 2,
+    "metadata": 1,
+    "RQ bookkeeping": 1,
+}
+STAGES = tuple(TURNS)
+OF_PARENT = ("dequeue", "RQ bookkeeping")  # the others are the model process's
+MID_PART = "frame"  # the stage that "mid part" waits at: its turn is a frame
+
+
+def place(stage: str, chance: random.Random) -> tuple[str, str, int]:
+    """A point of a stage: as the barrier calls it, before or after, and in which turn."""
+    moment = chance.choice(("before", "after"))
+    if stage == "mid part":
+        return MID_PART, moment, chance.randint(8, FRAMES - 5)
+    return stage, moment, chance.randint(1, TURNS[stage])
+
+
+def wrap(owner: Any, name: str, stage: Callable[..., str]) -> None:
+    """Have ``owner.name`` wait before and after, at the stage that its arguments tell."""
+    original = getattr(owner, name)
+
+    @functools.wraps(original)
+    def waiting(*args: Any, **kwargs: Any) -> Any:
+        at = stage(*args, **kwargs)
+        come_to(at, "before")
+        result = original(*args, **kwargs)
+        come_to(at, "after")
+        return result
+
+    setattr(owner, name, waiting)
+
+
+def wrap_parent() -> None:
+    """The stages of the parent process."""
+    from shoal.lease import Lease
+    from worker.rq_mirror import RQMirror
+
+    wrap(Lease, "take", lambda *args: "dequeue")
+    wrap(RQMirror, "ended", lambda *args: "RQ bookkeeping")
+
+
+def wrap_model() -> None:
+    """The stages of the model process, but for those of its engine."""
+    from worker import publish
+    from worker.part_store import PartStore
+    from worker.video_job import VideoJob
+
+    def of_part(store: PartStore, path: Path) -> str:
+        return "state upload" if path.suffix == ".state" else "part upload"
+
+    def of_result(publisher: publish.Publisher, path: Path, name: str) -> str:
+        return "metadata" if name.endswith(".json") else "publish"
+
+    wrap(VideoJob, "_fetch", lambda *args: "download")
+    wrap(PartStore, "_put", of_part)
+    wrap(publish, "join", lambda *args: "join")
+    wrap(publish.Publisher, "_put", of_result)
