@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import PurePosixPath
 from typing import Annotated
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from fastapi import APIRouter, Body, Query, Response
 
@@ -32,7 +32,7 @@ from shoal.errors import (
 )
 from shoal.jobs import JobSpec, State, clean_prompts
 from shoal.records import Record
-from shoal.results import parts_prefix
+from shoal.results import parts_prefix, results_folder
 from shoal.settings import Settings
 from shoal.storage import Storage, storage_for
 from shoal.wire import Attempts, Page, Submission, Timeline
@@ -191,7 +191,4 @@ def _results_uri(uri: str, storage: Storage, settings: Settings) -> str:
         key = PurePosixPath(unquote(urlsplit(uri).path)).stem
     else:
         key = storage.key(uri)
-    root = settings.results_root
-    if root.startswith("file:"):
-        key = quote(key)
-    return f"{root.rstrip('/')}/{key}"
+    return results_folder(settings.results_root, key)
