@@ -121,6 +121,14 @@ class BadEventSender(RequestError):
     http_status = 401
 
 
+class SenderCheckUnavailable(RequestError):
+    """The certificates that prove a sender cannot be had now. The sender tries again."""
+
+    code = "sender_check_unavailable"
+    default_hint = "The API must reach www.googleapis.com, or sns.*.amazonaws.com, over HTTPS."
+    http_status = 503
+
+
 class EventsNotConfigured(RequestError):
     """The setting is missing that tells who may send events. The sender tries again."""
 

@@ -46,6 +46,7 @@ class Reason(StrEnum):
     OWN_RESULT = "own_result"
     NO_RULE = "no_rule"
     WRONG_SUFFIX = "wrong_suffix"
+    CHANGING = "changing"  # a file that is being written: the next sweep looks again
     TOO_LARGE = "too_large"
     BAD_PROMPTS = "bad_prompts"  # in the object's metadata
     GONE = "gone"  # deleted before it could be looked at

@@ -9,6 +9,8 @@ from typing import Protocol
 
 MARKER = "shoal-job"  # object metadata of everything that Shoal writes to a bucket
 
+VERSION, ETAG = "version:", "etag:"  # how versions in S3 begin
+
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
@@ -28,6 +30,16 @@ class ObjectInfo:
     updated_at: float = 0.0
     content_type: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def s3_version(version_id: str | None, etag: str) -> str:
+    """The version of an object in S3, the same from a HEAD, a listing and an event.
+
+    Without versioning the id is missing, empty or "null", and the ETag tells contents apart.
+    """
+    if version_id and version_id != "null":
+        return VERSION + version_id
+    return ETAG + etag.strip('"')
 
 
 class Storage(Protocol):

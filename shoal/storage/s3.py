@@ -24,7 +24,7 @@ from shoal.errors import (
     StorageUnavailable,
     WrongRegion,
 )
-from shoal.storage.base import MARKER, ObjectInfo
+from shoal.storage.base import ETAG, MARKER, VERSION, ObjectInfo, s3_version
 from shoal.storage.buckets import (
     CHUNK,
     PARALLEL,
@@ -44,8 +44,6 @@ CONFIG = Config(
 TRANSFER = TransferConfig(
     multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=PARALLEL
 )
-VERSION, ETAG = "version:", "etag:"
-
 # Codes of S3's error answers; a HEAD has no body, so its code is the HTTP status.
 MISSING = {"404", "NoSuchKey", "NoSuchBucket", "NoSuchVersion"}
 MOVED = {"301", "PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraint"}
@@ -66,7 +64,7 @@ class S3Storage(BucketStorage):
         return ObjectInfo(
             self.uri(address),
             found["ContentLength"],
-            version_name(found.get("VersionId"), found["ETag"]),
+            s3_version(found.get("VersionId"), found["ETag"]),
             updated_at=found["LastModified"].timestamp(),
             content_type=found.get("ContentType", ""),
             metadata=found.get("Metadata", {}),
@@ -77,7 +75,7 @@ class S3Storage(BucketStorage):
         for page in pages.paginate(Bucket=folder.bucket, Prefix=folder.key, Delimiter="/"):
             for item in page.get("Contents", ()):
                 uri = self.uri(Address(folder.bucket, item["Key"]))
-                yield ObjectInfo(uri, item["Size"], version_name(None, item["ETag"]))
+                yield ObjectInfo(uri, item["Size"], s3_version(None, item["ETag"]))
 
     def _walk(self, prefix: Address) -> Iterator[ObjectInfo]:
         """Asks for versions: a plain listing has no version ids, which events and ``stat`` have."""
@@ -88,7 +86,7 @@ class S3Storage(BucketStorage):
                     yield ObjectInfo(
                         self.uri(Address(prefix.bucket, item["Key"])),
                         item["Size"],
-                        version_name(item["VersionId"], item["ETag"]),
+                        s3_version(item["VersionId"], item["ETag"]),
                         updated_at=item["LastModified"].timestamp(),
                     )
 
@@ -145,16 +143,6 @@ class S3Storage(BucketStorage):
             if isinstance(inner, boto.ClientError):  # as the transfer manager wraps it
                 raise _named(inner, uri, writing) from error
             raise StorageUnavailable(f"S3 failed with {uri}: {_first_line(error)}") from error
-
-
-def version_name(version_id: str | None, etag: str) -> str:
-    """The version of an object, the same from a HEAD, a listing and an event.
-
-    Without versioning the id is missing, empty or "null", and the ETag tells contents apart.
-    """
-    if version_id and version_id != "null":
-        return VERSION + version_id
-    return ETAG + etag.strip('"')
 
 
 def _named(error: boto.ClientError, uri: str, writing: bool) -> ShoalError:
