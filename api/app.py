@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import httpx
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 from starlette.concurrency import run_in_threadpool
 
-from api import health, problems, queue, results, uploads, videos
+from api import health, problems, queue, results, sweep, uploads, videos
 from api.auth import Gate
 from api.deps import TOKEN
+from api.events import routes as events
+from api.events.senders import Senders
 from api.limits import BodyLimit
 from api.reaper import ReaperThread
+from api.reconcile import SweepThread
 from shoal import __version__
 from shoal.errors import RedisUnavailable, RequestError, Unauthorized
 from shoal.queue import connect, open_queue
+from shoal.rules_file import RulesFile
 from shoal.settings import Settings
 
 DESCRIPTION = """
@@ -31,11 +36,19 @@ on and a `hint` that says what to do.
 """
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, transport: httpx.BaseTransport | None = None) -> FastAPI:
     """The API over the Redis and the storage that ``settings`` name.
 
     Starting it raises ``RedisUnavailable`` where Redis does not answer.
+
+    Args:
+        transport: by which certificates of event senders are fetched; by default over the network.
+
+    Raises:
+        InvalidRules: the rules file is wrong.
     """
+    rules = RulesFile(settings)
+    senders = Senders(settings, transport)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -45,11 +58,15 @@ def create_app(settings: Settings) -> FastAPI:
         app.state.queue = open_queue(settings, connection)
         uploads.remove_stale_partials(settings)
         reaper = ReaperThread(app.state.queue)
+        sweeper = SweepThread(app.state.queue, rules, settings)
         reaper.start()
+        sweeper.start()
         try:
             yield
         finally:
+            await run_in_threadpool(sweeper.stop)
             await run_in_threadpool(reaper.stop)
+            senders.close()
             connection.close()
 
     app = FastAPI(
@@ -60,12 +77,23 @@ def create_app(settings: Settings) -> FastAPI:
         generate_unique_id_function=_operation_id,
     )
     app.state.settings = settings
+    app.state.rules = rules
+    app.state.senders = senders
     problems.install(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(Gate, tokens=settings.api_tokens)
     anywhere = problems.documented(Unauthorized, RequestError, RedisUnavailable)
-    for router in (health.index, videos.router, results.router, uploads.router, queue.router):
+    for router in (
+        health.index,
+        videos.router,
+        results.router,
+        uploads.router,
+        queue.router,
+        events.router,
+        sweep.router,
+    ):
         app.include_router(router, dependencies=[TOKEN], responses=anywhere)
+    app.include_router(events.receiving)
     app.include_router(health.probes)
     return app
 

@@ -9,6 +9,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
 
 from shoal.queue import JobQueue, redis_errors
+from shoal.rules_file import RulesFile
 from shoal.settings import Settings
 
 
@@ -17,12 +18,18 @@ def _settings(request: Request) -> Settings:
     return settings
 
 
+def _rules(request: Request) -> RulesFile:
+    rules: RulesFile = request.app.state.rules
+    return rules
+
+
 def _queue(request: Request) -> Iterator[JobQueue]:
     with redis_errors():  # also around the route: what it raises comes by here
         yield request.app.state.queue
 
 
 SettingsDep = Annotated[Settings, Depends(_settings)]
+RulesDep = Annotated[RulesFile, Depends(_rules)]
 QueueDep = Annotated[JobQueue, Depends(_queue)]
 
 # For the documentation only: api.auth.Gate has checked the token by then.

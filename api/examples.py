@@ -164,6 +164,22 @@ QUEUE: dict[str, Any] = {
 }
 
 
+RECEIPT: dict[str, Any] = {"queued": 1, "known": 0, "skipped": 0, "jobs": [JOB_ID]}
+
+SKIPPED: dict[str, Any] = {
+    "counts": {"no_rule": 3, "empty": 1},
+    "items": [
+        {
+            "at": 1760000100.25,
+            "sender": "gcs",
+            "uri": "gs://matches/notes.txt",
+            "reason": "no_rule",
+            "detail": "none of 2 rules matches",
+        }
+    ],
+}
+
+
 def shown(status: int, description: str, example: dict[str, Any]) -> Responses:
     """A ``responses=`` entry of a route: an answer with an example."""
     content = {"application/json": {"example": example}}

@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Iterator
 
+import httpx
 import uvicorn
 
 from api.app import create_app
@@ -42,11 +43,11 @@ def serve(settings: Settings) -> None:
             make_server(settings).run(sockets=[listener])
 
 
-def make_server(settings: Settings) -> uvicorn.Server:
-    """The HTTP server, not yet started."""
+def make_server(settings: Settings, transport: httpx.BaseTransport | None = None) -> uvicorn.Server:
+    """The HTTP server, not yet started; ``transport`` is that of ``create_app``."""
     return uvicorn.Server(
         uvicorn.Config(
-            create_app(settings),
+            create_app(settings, transport),
             timeout_graceful_shutdown=STOP_WAIT_S,
             log_config=None,  # the process's own logging
             access_log=False,

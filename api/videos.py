@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 from typing import Annotated
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from fastapi import APIRouter, Body, Query, Response
 
@@ -36,6 +36,7 @@ from shoal.parts import remove_parts
 from shoal.prompts import clean_objects, clean_prompts
 from shoal.queue import JobQueue
 from shoal.records import Record
+from shoal.results import results_folder
 from shoal.settings import Settings
 from shoal.storage import Storage, storage_for
 from shoal.wire import Attempts, Page, Submission, Timeline
@@ -210,7 +211,4 @@ def _results_uri(uri: str, storage: Storage, settings: Settings) -> str:
         key = PurePosixPath(unquote(urlsplit(uri).path)).stem
     else:
         key = storage.key(uri)
-    root = settings.results_root
-    if root.startswith("file:"):
-        key = quote(key)
-    return f"{root.rstrip('/')}/{key}"
+    return results_folder(settings.results_root, key)

@@ -19,7 +19,17 @@ from shoal.frames import pack
 from shoal.jobs import State
 from shoal.prompts import Removal, VisualPrompt
 from shoal.records import AttemptRecord, Record, TimelineEvent
-from shoal.wire import Attempts, Page, QueueStatus, ResultFile, ResultFiles, Timeline, Upload
+from shoal.wire import (
+    Attempts,
+    Page,
+    QueueStatus,
+    ResultFile,
+    ResultFiles,
+    Skipped,
+    SweepPage,
+    Timeline,
+    Upload,
+)
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 CHUNK = 1 << 20
@@ -117,6 +127,33 @@ class Client:
 
     def queue(self) -> QueueStatus:
         return self._json(QueueStatus, "GET", "/queue")
+
+    def skipped(self) -> Skipped:
+        """Announced uploads that led to no job."""
+        return self._json(Skipped, "GET", "/events/skipped")
+
+    def reconcile(self, *, dry_run: bool = False) -> Iterator[SweepPage]:
+        """Queue the videos under the rules that have neither results nor a job.
+
+        Yields a page whenever the API has looked at some more objects.
+
+        Raises:
+            ApiUnreachable: also where the sweep ended before its end; it may be repeated.
+        """
+        page = SweepPage()
+        query = {"dry_run": dry_run}
+        with (
+            _unreachable(self.url),
+            self._http.stream("POST", self.url + "/reconcile", params=query) as response,
+        ):
+            if response.is_error:
+                response.read()
+                _raise_for_problem(response)
+            for line in response.iter_lines():
+                page = SweepPage.model_validate_json(line)
+                yield page
+        if not page.complete:
+            raise ApiUnreachable(f"the sweep did not come to its end: {page.error or 'cut off'}")
 
     def watch(self, *job_ids: str, poll_s: float = POLL_S) -> Iterator[Record]:
         """Each job's record now and whenever it has changed, until all are final."""

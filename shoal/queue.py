@@ -51,17 +51,20 @@ class JobQueue:
 
     # --- what users do -------------------------------------------------------------------------
 
-    def submit(self, spec: JobSpec) -> tuple[Record, bool]:
+    def submit(self, spec: JobSpec, *, again: bool = True) -> tuple[Record, bool]:
         """Queue a job, unless the very same one is queued, running or done.
 
+        Args:
+            again: one that failed or was cancelled goes on the queue again; else it stays as it
+                is: an event that is delivered twice is nobody's wish.
+
         Returns:
-            The job's record, and whether this call put it on the queue. One that failed or was
-            cancelled goes on the queue again.
+            The job's record, and whether this call put it on the queue.
         """
 
         def change(pipe: Pipeline) -> tuple[Record, bool]:
             known = self.read(pipe, spec.id)
-            if known and known.state not in (State.FAILED, State.CANCELLED):
+            if known and not (again and known.state in (State.FAILED, State.CANCELLED)):
                 return known, False
             pipe.multi()
             at = now()

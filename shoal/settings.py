@@ -35,6 +35,14 @@ class Settings(BaseSettings):
     api_tokens: Annotated[tuple[SecretStr, ...], NoDecode] = ()  # comma-separated
     max_upload_bytes: int = Field(50 * GIB, gt=0)
 
+    # --- bucket events: who may send them, and what becomes of them
+    rules: Path | None = None  # rules.toml; none: events and the sweep make no jobs
+    sweep_s: float = Field(300, ge=0)  # the API looks for videos without a job this often; 0: never
+    gcs_audience: str = ""  # what the sender's token is for: the push endpoint's URL
+    gcs_senders: Annotated[tuple[str, ...], NoDecode] = ()  # e-mails of service accounts
+    sns_topics: Annotated[tuple[str, ...], NoDecode] = ()  # ARNs
+    event_tokens: Annotated[tuple[SecretStr, ...], NoDecode] = ()  # of EventBridge, MinIO, Ceph
+
     # --- worker
     engine: str = "auto"  # the engine that jobs with engine "auto" get
     beat_s: float = Field(5, gt=0)  # a worker renews its lease this often
@@ -60,7 +68,15 @@ class Settings(BaseSettings):
     max_duration_s: float = Field(6 * 3600, gt=0)
     max_fps: float = Field(480, gt=0)
 
-    @field_validator("file_roots", "api_tokens", "sam3_gpus", mode="before")
+    @field_validator(
+        "file_roots",
+        "api_tokens",
+        "sam3_gpus",
+        "gcs_senders",
+        "sns_topics",
+        "event_tokens",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: Any, info: Any) -> Any:
         separator = os.pathsep if info.field_name == "file_roots" else ","
@@ -72,6 +88,11 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().resolve()
+
+    @field_validator("rules")
+    @classmethod
+    def _rules_path(cls, value: Path | None) -> Path | None:
+        return value.expanduser().resolve() if value and value != Path() else None
 
     @field_validator("lease_s")
     @classmethod

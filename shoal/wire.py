@@ -86,6 +86,52 @@ class QueueStatus(Depth):
     workers: list[WorkerInfo]
 
 
+class SkippedUpload(BaseModel):
+    """An announced upload that led to no job."""
+
+    at: float
+    sender: str
+    uri: str
+    reason: str
+    detail: str = ""
+
+
+class Skipped(BaseModel):
+    """Why uploads led to no job."""
+
+    counts: dict[str, int] = Field(description="How many ever, by reason.")
+    items: list[SkippedUpload] = Field(description="The last hundred, newest first.")
+
+
+class Receipt(BaseModel):
+    """What became of an event's uploads."""
+
+    queued: int = 0
+    known: int = Field(0, description="Their job was there already.")
+    skipped: int = Field(0, description="GET /events/skipped says why.")
+    jobs: list[str] = Field([], description="Ids, of the known ones too.")
+
+
+class Found(BaseModel):
+    """A video without a job that a sweep has come upon."""
+
+    uri: str
+    job: str
+
+
+class SweepPage(BaseModel):
+    """One line of a sweep's answer: what is new, and the counts so far."""
+
+    queued: list[Found] = Field([], description="New on this page; not queued in a dry run.")
+    unreadable: dict[str, str] = Field({}, description="What could not be listed, and why.")
+    objects: int = 0
+    matched: int = 0
+    missing: int = Field(0, description="Videos that had neither results nor a job.")
+    skipped: dict[str, int] = Field({}, description="By reason.")
+    complete: bool = Field(False, description="This is the last page.")
+    error: str = Field("", description="Why the sweep ended early.")
+
+
 class Problem(BaseModel):
     """An error, after RFC 9457 (application/problem+json)."""
 
