@@ -11,9 +11,11 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 from starlette.concurrency import run_in_threadpool
 
-from api import health, problems, queue, results, uploads, videos
+from api import callbacks, health, problems, queue, results, uploads, videos
 from api.auth import Gate
+from api.deliverer import Deliverer
 from api.deps import TOKEN
+from api.egress import Egress
 from api.limits import BodyLimit
 from api.reaper import ReaperThread
 from shoal import __version__
@@ -46,10 +48,16 @@ def create_app(settings: Settings) -> FastAPI:
         uploads.remove_stale_partials(settings)
         reaper = ReaperThread(app.state.queue)
         reaper.start()
+        egress = Egress(settings.callback_allow)
+        deliverer = Deliverer(app.state.queue.callbacks, settings.callback_secret, egress)
+        if settings.callback_secret:
+            deliverer.start()
         try:
             yield
         finally:
             await run_in_threadpool(reaper.stop)
+            if settings.callback_secret:
+                await run_in_threadpool(deliverer.stop)
             connection.close()
 
     app = FastAPI(
@@ -64,7 +72,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit)
     app.add_middleware(Gate, tokens=settings.api_tokens)
     anywhere = problems.documented(Unauthorized, RequestError, RedisUnavailable)
-    for router in (health.index, videos.router, results.router, uploads.router, queue.router):
+    routers = (health.index, videos.router, results.router, uploads.router, queue.router)
+    for router in (*routers, callbacks.router):
         app.include_router(router, dependencies=[TOKEN], responses=anywhere)
     app.include_router(health.probes)
     return app

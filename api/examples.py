@@ -53,6 +53,7 @@ QUEUED: dict[str, Any] = {
     "error": None,
     "results": {},
     "summary": {},
+    "callbacks": [],
 }
 
 SUCCEEDED: dict[str, Any] = QUEUED | {

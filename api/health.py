@@ -38,6 +38,7 @@ async def about() -> dict[str, Any]:
             "videos": "/videos",
             "uploads": "/uploads/{name}",
             "queue": "/queue",
+            "callbacks": "/callbacks",
             "documentation": "/docs",
             "openapi": "/openapi.json",
         },

@@ -10,11 +10,15 @@ from urllib.parse import quote, unquote, urlsplit
 from fastapi import APIRouter, Body, Query, Response
 
 from api import examples
+from api.callbacks import check_callback
 from api.deps import QueueDep, SettingsDep
 from api.examples import shown
 from api.problems import documented
 from shoal import engines
 from shoal.errors import (
+    CallbackForbidden,
+    CallbacksOff,
+    InvalidCallback,
     InvalidOption,
     InvalidPrompt,
     JobNotFound,
@@ -57,6 +61,9 @@ router = APIRouter(prefix="/videos", tags=["videos"])
         UnknownPrompt,
         UnknownEngine,
         InvalidOption,
+        InvalidCallback,
+        CallbackForbidden,
+        CallbacksOff,
         UnsupportedLocation,
         VideoTooLarge,
         RedisUnavailable,
@@ -74,7 +81,8 @@ def submit(
     The same video, prompts and options are the same job: 202 if this request put it on the
     queue (also again, after it had failed or been cancelled), 200 if it was there already.
     """
-    record, queued = queue.submit(specify(submission, settings))
+    check_callback(submission.callback, settings)
+    record, queued = queue.submit(specify(submission, settings), callback=submission.callback)
     response.status_code = 202 if queued else 200
     response.headers["Location"] = f"/videos/{record.id}"
     return record

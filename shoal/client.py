@@ -14,11 +14,21 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from shoal.callbacks import Delivery, DeliveryState
 from shoal.errors import ApiError, ApiUnreachable, SourceNotFound, StorageNotWritable
 from shoal.frames import pack
 from shoal.jobs import State
 from shoal.records import AttemptRecord, Record, TimelineEvent
-from shoal.wire import Attempts, Page, QueueStatus, ResultFile, ResultFiles, Timeline, Upload
+from shoal.wire import (
+    Attempts,
+    Deliveries,
+    Page,
+    QueueStatus,
+    ResultFile,
+    ResultFiles,
+    Timeline,
+    Upload,
+)
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 CHUNK = 1 << 20
@@ -58,14 +68,17 @@ class Client:
 
     # --- jobs ------------------------------------------------------------------------------------
 
-    def submit(self, uri: str, prompts: str | Iterable[str], **options: Any) -> Record:
+    def submit(
+        self, uri: str, prompts: str | Iterable[str], *, callback: str = "", **options: Any
+    ) -> Record:
         """Queue a video with one prompt or several.
 
         ``options`` are the fields of ``shoal.jobs.Options``. The very same job is not done
-        twice: the record may be that of one already done.
+        twice: the record may be that of one already done. ``callback`` is a URL that is told
+        how it ends.
         """
         words = [prompts] if isinstance(prompts, str) else list(prompts)
-        body = {"uri": uri, "prompts": words, "options": options}
+        body = {"uri": uri, "prompts": words, "options": options, "callback": callback}
         return self._json(Record, "POST", "/videos", json=body)
 
     def get(self, job_id: str) -> Record:
@@ -99,6 +112,19 @@ class Client:
 
     def attempts(self, job_id: str) -> Sequence[AttemptRecord]:
         return self._json(Attempts, "GET", _job(job_id) + "/attempts").items
+
+    def callbacks(
+        self, *, state: DeliveryState | None = None, job: str = "", limit: int = 50
+    ) -> Sequence[Delivery]:
+        """The newest callbacks."""
+        query = {"state": str(state)} if state else {}
+        params = query | {"job": job, "limit": str(limit)}
+        return self._json(Deliveries, "GET", "/callbacks", params=params).items
+
+    def replay(self, delivery_id: str) -> Delivery:
+        """Send a callback again."""
+        path = f"/callbacks/{quote(delivery_id, safe='')}/replay"
+        return self._json(Delivery, "POST", path)
 
     def queue(self) -> QueueStatus:
         return self._json(QueueStatus, "GET", "/queue")

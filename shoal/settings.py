@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import ipaddress
 import os
 import tempfile
 from functools import lru_cache
@@ -34,6 +36,8 @@ class Settings(BaseSettings):
     api_port: int = Field(8000, ge=0, le=65535)
     api_tokens: Annotated[tuple[SecretStr, ...], NoDecode] = ()  # comma-separated
     max_upload_bytes: int = Field(50 * GIB, gt=0)
+    callback_secret: Annotated[tuple[SecretStr, ...], NoDecode] = ()  # whsec_...; two to change it
+    callback_allow: Annotated[tuple[str, ...], NoDecode] = ()  # private hosts and networks
 
     # --- worker
     engine: str = "auto"  # the engine that jobs with engine "auto" get
@@ -56,7 +60,7 @@ class Settings(BaseSettings):
     max_duration_s: float = Field(6 * 3600, gt=0)
     max_fps: float = Field(480, gt=0)
 
-    @field_validator("file_roots", "api_tokens", mode="before")
+    @field_validator("file_roots", "api_tokens", "callback_secret", "callback_allow", mode="before")
     @classmethod
     def _split(cls, value: Any, info: Any) -> Any:
         separator = os.pathsep if info.field_name == "file_roots" else ","
@@ -68,6 +72,23 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().resolve()
+
+    @field_validator("callback_secret")
+    @classmethod
+    def _is_key(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for secret in value:
+            kind, _, key = secret.get_secret_value().partition("_")
+            if kind != "whsec" or len(base64.b64decode(key + "==")) < 24:
+                raise ValueError("must be 'whsec_' and at least 24 bytes in base64")
+        return value
+
+    @field_validator("callback_allow")
+    @classmethod
+    def _is_host(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            if "/" in entry or ":" in entry:
+                ipaddress.ip_network(entry)
+        return value
 
     @field_validator("lease_s")
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shoal.callbacks import Delivery
 from shoal.jobs import Options
 from shoal.records import AttemptRecord, Depth, Record, TimelineEvent
 from shoal.workers import WorkerInfo
@@ -21,6 +22,11 @@ class Submission(BaseModel):
     )
     prompts: list[str] = Field(description="What to find, in words.")
     options: Options = Options()
+    callback: str = Field(
+        "",
+        max_length=2000,
+        description="A URL that is told how the job ends. No part of what the job is.",
+    )
 
 
 class Upload(BaseModel):
@@ -39,6 +45,13 @@ class Page(BaseModel):
         description="Give it as 'cursor' for the next page; empty on the last one. With a text "
         "filter a page may come out short, even empty, and still have a next one."
     )
+
+
+class Deliveries(BaseModel):
+    """Callbacks, newest first."""
+
+    items: list[Delivery]
+    next_cursor: str = Field(description="Give it as 'cursor' for the next page.")
 
 
 class Timeline(BaseModel):

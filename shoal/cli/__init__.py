@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from shoal import __version__
-from shoal.cli import demo, jobs, services, stack
+from shoal.cli import callbacks, demo, jobs, services, stack
 from shoal.cli.session import Session, ShoalGroup
 
 EXIT_CODES = """
@@ -61,6 +61,7 @@ app.command(rich_help_panel=WORK)(jobs.cancel)
 app.command(rich_help_panel=WORK)(jobs.retry)
 app.command(rich_help_panel=WORK)(jobs.download)
 app.command(rich_help_panel=WORK)(jobs.queue)
+app.add_typer(callbacks.app, name="callback", rich_help_panel=WORK)
 app.command(rich_help_panel=RUN)(demo.demo)
 app.command(rich_help_panel=RUN)(stack.up)
 app.command(rich_help_panel=RUN)(services.api)

@@ -43,6 +43,7 @@ def submit(
     allow_truncated: Annotated[
         bool, typer.Option("--allow-truncated", help="Process what there is of a cut off video.")
     ] = False,
+    callback: Annotated[str, typer.Option(metavar="URL", help="Where to tell how it ended.")] = "",
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Wait for the outcome.")] = False,
     json: Json = False,
 ) -> None:
@@ -60,7 +61,12 @@ def submit(
     prompts = clean_prompts(prompt)  # before anything is uploaded
     batch = Batch(session_of(ctx))
     with batch.session.connect() as client:
-        batch.run(sources, lambda source: client.submit(_uri(client, source), prompts, **options))
+        batch.run(
+            sources,
+            lambda source: client.submit(
+                _uri(client, source), prompts, callback=callback, **options
+            ),
+        )
         if watch:
             batch.records = follow(client, [record.id for record in batch.records])
     batch.finish(_show_outcomes if watch else _show_submitted)
