@@ -73,9 +73,10 @@ class Egress:
         parsed = _parse(url)
         if address := _literal(parsed.host):
             self._check_address(parsed.host, address)
-        allowed = self._is_allowed(parsed.host)
-        if not allowed and _port(parsed) not in (80, 443) and _port(parsed) < FIRST_FREE_PORT:
-            raise InvalidCallback(f"a callback to port {_port(parsed)} is not allowed")
+        port = parsed.port or (443 if parsed.scheme == "https" else 80)
+        usual = port in (80, 443) or port >= FIRST_FREE_PORT or self._is_allowed(parsed.host)
+        if not usual or port > 65535:
+            raise InvalidCallback(f"a callback to port {port} is not allowed")
         return parsed
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -93,7 +94,11 @@ class Egress:
             port=parsed.port,
             target=parsed.raw_path,
         )
-        head = {"Host": parsed.netloc.decode(), "Content-Length": str(len(body)), **headers}
+        head: dict[bytes | str, bytes | str] = {
+            "Host": parsed.netloc,
+            "Content-Length": str(len(body)),
+            **headers,
+        }
         each = dict.fromkeys(("connect", "read", "write", "pool"), TIMEOUT_S)
         try:
             with (
@@ -210,12 +215,9 @@ def _parse(url: str) -> httpx.URL:
     return parsed
 
 
-def _port(url: httpx.URL) -> int:
-    return url.port or (443 if url.scheme == "https" else 80)
-
-
 def _literal(host: str) -> Address | None:
     """The address that a host is; also in the old ways to write one, such as 0x7f.1."""
+    host = host.rstrip(".")
     try:
         return ipaddress.ip_address(host)
     except ValueError:

@@ -245,9 +245,8 @@ class Outbox:
             written: Delivery = write(pipe, Delivery.model_validate_json(text(value)))
             return written
 
-        changed: Delivery = self.redis.transaction(  # type: ignore[no-untyped-call]
-            change, self.key(delivery_id), value_from_callable=True
-        )
+        transaction: Any = self.redis.transaction  # typed for functions that give nothing back
+        changed: Delivery = transaction(change, self.key(delivery_id), value_from_callable=True)
         return changed
 
     def _postpone(self, delivery: Delivery, seconds: float) -> bool:
@@ -255,7 +254,7 @@ class Outbox:
         return bool(self.redis.eval(_POSTPONE, 1, self.due_key, delivery.id, str(seconds)))
 
     def _clock(self) -> float:
-        seconds, micros = self.redis.time()  # type: ignore[misc]
+        seconds, micros = self.redis.time()
         return float(seconds + micros / 1e6)
 
 

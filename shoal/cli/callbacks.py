@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -50,7 +51,7 @@ def replay(
         _show(sent)
 
 
-def _show(deliveries: list[Delivery]) -> None:
+def _show(deliveries: Sequence[Delivery]) -> None:
     grid = output.table("id", "state", "job", "type", "tries", "last answer", right=("tries",))
     grid.columns[0].no_wrap = True
     for delivery in deliveries:
