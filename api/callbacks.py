@@ -6,8 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from api import examples
 from api.deps import QueueDep
 from api.egress import Egress
+from api.examples import shown
 from api.problems import documented
 from shoal.callbacks import Delivery, DeliveryState
 from shoal.errors import CallbackNotFound, CallbacksOff
@@ -17,7 +19,7 @@ from shoal.wire import Deliveries
 router = APIRouter(prefix="/callbacks", tags=["callbacks"])
 
 
-@router.get("")
+@router.get("", responses=shown(200, "One page.", examples.DELIVERIES))
 def list_callbacks(
     queue: QueueDep,
     state: DeliveryState | None = None,
@@ -30,13 +32,21 @@ def list_callbacks(
     return Deliveries(items=items, next_cursor=after)
 
 
-@router.get("/{delivery_id}", responses=documented(CallbackNotFound))
+@router.get(
+    "/{delivery_id}",
+    responses=shown(200, "The delivery.", examples.DELIVERY) | documented(CallbackNotFound),
+)
 def show_callback(delivery_id: str, queue: QueueDep) -> Delivery:
     """One delivery: what is sent, and each try."""
     return queue.callbacks.get(delivery_id)
 
 
-@router.post("/{delivery_id}/replay", status_code=202, responses=documented(CallbackNotFound))
+@router.post(
+    "/{delivery_id}/replay",
+    status_code=202,
+    responses=shown(202, "It is sent again.", examples.DELIVERY | {"state": "pending"})
+    | documented(CallbackNotFound),
+)
 def replay_callback(delivery_id: str, queue: QueueDep) -> Delivery:
     """Send it again, with the same 'webhook-id'; a receiver that was disabled is tried again."""
     return queue.callbacks.replay(delivery_id)

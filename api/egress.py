@@ -97,8 +97,8 @@ class Egress:
         head: dict[bytes | str, bytes | str] = {
             "Host": parsed.netloc,
             "Content-Length": str(len(body)),
-            **headers,
         }
+        head.update(headers.items())
         each = dict.fromkeys(("connect", "read", "write", "pool"), TIMEOUT_S)
         try:
             with (
