@@ -158,12 +158,12 @@ def test_the_examples_are_true() -> None:
     Submission.model_validate(examples.SUBMISSION)
     models: list[tuple[Any, dict[str, Any]]] = [
         (Record, examples.QUEUED),
-        (Record, examples.DELIVERIESD),
         (Record, examples.SUCCEEDED),
         (Page, examples.PAGE),
         (Timeline, examples.TIMELINE),
         (ResultFiles, examples.RESULT_FILES),
         (QueueStatus, examples.QUEUE),
+        (Deliveries, examples.DELIVERIES),
         (Upload, examples.UPLOAD),
     ]
     for model, example in models:
