@@ -27,7 +27,7 @@ from shoal.jobs import State
 from shoal.queue import JobQueue, connect, open_queue
 from shoal.records import Record
 from shoal.settings import Settings
-from shoal.wire import Page, QueueStatus, ResultFiles, Submission, Timeline, Upload
+from shoal.wire import Deliveries, Page, QueueStatus, ResultFiles, Submission, Timeline, Upload
 from tests.integration.test_api_videos import code_of, submit
 from tests.serving import served, take, wait_for
 
