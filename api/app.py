@@ -12,9 +12,11 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 from starlette.concurrency import run_in_threadpool
 
-from api import health, problems, queue, results, sweep, uploads, videos
+from api import callbacks, health, problems, queue, results, sweep, uploads, videos
 from api.auth import Gate
+from api.deliverer import Deliverer
 from api.deps import TOKEN
+from api.egress import Egress
 from api.events import routes as events
 from api.events.senders import Senders
 from api.limits import BodyLimit
@@ -61,11 +63,17 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
         sweeper = SweepThread(app.state.queue, rules, settings)
         reaper.start()
         sweeper.start()
+        egress = Egress(settings.callback_allow)
+        deliverer = Deliverer(app.state.queue.callbacks, settings.callback_secret, egress)
+        if settings.callback_secret:
+            deliverer.start()
         try:
             yield
         finally:
             await run_in_threadpool(sweeper.stop)
             await run_in_threadpool(reaper.stop)
+            if settings.callback_secret:
+                await run_in_threadpool(deliverer.stop)
             senders.close()
             connection.close()
 
@@ -91,6 +99,7 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
         queue.router,
         events.router,
         sweep.router,
+        callbacks.router,
     ):
         app.include_router(router, dependencies=[TOKEN], responses=anywhere)
     app.include_router(events.receiving)

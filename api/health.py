@@ -65,6 +65,7 @@ async def about() -> dict[str, Any]:
             "events": ["/events/gcs", "/events/s3"],
             "skipped events": "/events/skipped",
             "reconcile": "/reconcile",
+            "callbacks": "/callbacks",
             "health": "/health",
             "documentation": "/docs",
             "openapi": "/openapi.json",

@@ -9,12 +9,16 @@ from urllib.parse import unquote, urlsplit
 from fastapi import APIRouter, Body, Query, Response
 
 from api import examples
+from api.callbacks import check_callback
 from api.deps import QueueDep, SettingsDep
 from api.examples import shown
 from api.problems import documented
 from shoal import engines
 from shoal.errors import (
+    CallbackForbidden,
+    CallbacksOff,
     EngineUnavailable,
+    InvalidCallback,
     InvalidOption,
     InvalidPrompt,
     InvalidVisualPrompt,
@@ -63,6 +67,9 @@ router = APIRouter(prefix="/videos", tags=["videos"])
         UnsupportedByEngine,
         EngineUnavailable,
         InvalidOption,
+        InvalidCallback,
+        CallbackForbidden,
+        CallbacksOff,
         UnsupportedLocation,
         VideoTooLarge,
         RedisUnavailable,
@@ -80,9 +87,10 @@ def submit(
     The same video, prompts and options are the same job: 202 if this request put it on the
     queue (also again, after it had failed or been cancelled), 200 if it was there already.
     """
+    check_callback(submission.callback, settings)
     spec = specify(submission, settings)
     _check_workers(spec, queue)
-    record, queued = queue.submit(spec)
+    record, queued = queue.submit(spec, callback=submission.callback)
     response.status_code = 202 if queued else 200
     response.headers["Location"] = f"/videos/{record.id}"
     return record

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from shoal.callbacks import Delivery, DeliveryState
 from shoal.errors import ApiError, ApiUnreachable, SourceNotFound, StorageNotWritable
 from shoal.frames import pack
 from shoal.jobs import State
@@ -21,6 +22,7 @@ from shoal.prompts import Removal, VisualPrompt
 from shoal.records import AttemptRecord, Record, TimelineEvent
 from shoal.wire import (
     Attempts,
+    Deliveries,
     Page,
     QueueStatus,
     ResultFile,
@@ -76,12 +78,14 @@ class Client:
         *,
         objects: Iterable[VisualPrompt | Mapping[str, Any]] = (),
         remove_objects: Iterable[Removal | Mapping[str, Any]] = (),
+        callback: str = "",
         **options: Any,
     ) -> Record:
         """Queue a video with prompts, objects that were pointed at, or both.
 
         ``options`` are the fields of ``shoal.jobs.Options``. The very same job is not done
-        twice: the record may be that of one already done.
+        twice: the record may be that of one already done. ``callback`` is a URL that is told
+        how it ends.
         """
         words = [prompts] if isinstance(prompts, str) else list(prompts)
         body = {
@@ -90,6 +94,7 @@ class Client:
             "objects": [_plain(each) for each in objects],
             "remove_objects": [_plain(each) for each in remove_objects],
             "options": options,
+            "callback": callback,
         }
         return self._json(Record, "POST", "/videos", json=body)
 
@@ -124,6 +129,19 @@ class Client:
 
     def attempts(self, job_id: str) -> Sequence[AttemptRecord]:
         return self._json(Attempts, "GET", _job(job_id) + "/attempts").items
+
+    def callbacks(
+        self, *, state: DeliveryState | None = None, job: str = "", limit: int = 50
+    ) -> Sequence[Delivery]:
+        """The newest callbacks."""
+        query = {"state": str(state)} if state else {}
+        params = query | {"job": job, "limit": str(limit)}
+        return self._json(Deliveries, "GET", "/callbacks", params=params).items
+
+    def replay(self, delivery_id: str) -> Delivery:
+        """Send a callback again."""
+        path = f"/callbacks/{quote(delivery_id, safe='')}/replay"
+        return self._json(Delivery, "POST", path)
 
     def queue(self) -> QueueStatus:
         return self._json(QueueStatus, "GET", "/queue")

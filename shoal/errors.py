@@ -119,6 +119,31 @@ class ResultNotFound(RequestError):
     http_status = 404
 
 
+class InvalidCallback(RequestError):
+    """Not an address that a callback may go to."""
+
+    code = "invalid_callback"
+    default_hint = "Give an https:// or http:// URL of a public host; see docs/callbacks.md."
+
+
+class CallbackForbidden(InvalidCallback):
+    """A callback's host has an address that is not public."""
+
+    code = "callback_forbidden"
+    default_hint = "List the host or its network in SHOAL_CALLBACK_ALLOW on the API."
+
+
+class CallbacksOff(RequestError):
+    code = "callbacks_off"
+    default_hint = "Set SHOAL_CALLBACK_SECRET on the API: 'whsec_' and 32 random bytes in base64."
+
+
+class CallbackNotFound(RequestError):
+    code = "callback_not_found"
+    default_hint = "GET /callbacks lists them; they are kept for 30 days."
+    http_status = 404
+
+
 class StateConflict(RequestError):
     """The job is in a state in which this cannot be done to it."""
 

@@ -106,7 +106,8 @@ class Lease:
         def change(pipe: Pipeline, record: Record, _: float) -> None:
             self.queue.records.update(pipe, record, results=results, summary=summary)
             self.queue.records.end_attempt(pipe, record, "succeeded")
-            self.queue.finish(pipe, record, State.SUCCEEDED)
+            done = record.model_copy(update={"results": results, "summary": summary})
+            self.queue.finish(pipe, done, State.SUCCEEDED)
 
         self._change(change)
 

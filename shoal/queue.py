@@ -20,7 +20,8 @@ from rq.job import Job, JobStatus
 from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
 
-from shoal.errors import Failure, RedisUnavailable, StateConflict
+from shoal.callbacks import Outbox
+from shoal.errors import Failure, InvalidCallback, RedisUnavailable, StateConflict
 from shoal.jobs import JobSpec, State
 from shoal.records import Depth, Record, Records, now, text
 from shoal.settings import Settings
@@ -29,6 +30,7 @@ T = TypeVar("T")
 
 PROCESS = "worker.parent.process_video"  # the only function a worker runs
 SOCKET_TIMEOUT_S = 15  # a Redis that hangs is one that is away
+MAX_CALLBACKS = 16  # URLs that are told of one job
 FAILED_TTL_S = 7 * 24 * 3600  # how long RQ's own tools show a failed job
 
 
@@ -41,6 +43,7 @@ class JobQueue:
         self.retries = retries
         self.lease_s = lease_s
         self.records = Records(connection, name)
+        self.callbacks = Outbox(connection, name)
         self.rq = Queue(name, connection=connection, serializer=JSONSerializer)
         self.failed = FailedJobRegistry(name, connection=connection, serializer=JSONSerializer)
 
@@ -51,10 +54,14 @@ class JobQueue:
 
     # --- what users do -------------------------------------------------------------------------
 
-    def submit(self, spec: JobSpec, *, again: bool = True) -> tuple[Record, bool]:
+    def submit(
+        self, spec: JobSpec, *, callback: str = "", again: bool = True
+    ) -> tuple[Record, bool]:
         """Queue a job, unless the very same one is queued, running or done.
 
         Args:
+            callback: a URL that is told how the job ends, beside those that earlier submissions
+                gave; if it is done already, at once, and each URL once.
             again: one that failed or was cancelled goes on the queue again; else it stays as it
                 is: an event that is delivered twice is nobody's wish.
 
@@ -64,8 +71,10 @@ class JobQueue:
 
         def change(pipe: Pipeline) -> tuple[Record, bool]:
             known = self.read(pipe, spec.id)
+            callbacks = _joined(known.callbacks if known else [], callback)
             if known and not (again and known.state in (State.FAILED, State.CANCELLED)):
-                return known, False
+                pipe.multi()
+                return self._also_tell(pipe, known, callbacks), False
             pipe.multi()
             at = now()
             record = Record(
@@ -75,6 +84,7 @@ class JobQueue:
                 created_at=known.created_at if known else at,
                 queued_at=at,
                 attempt=known.attempt if known else 0,
+                callbacks=callbacks,
             )
             self.records.write(pipe, record)
             self.records.tell(pipe, spec.id, "queued")
@@ -131,6 +141,15 @@ class JobQueue:
             jobs=counts,
         )
 
+    def _also_tell(self, pipe: Pipeline, record: Record, callbacks: list[str]) -> Record:
+        """Add to who is told of a job; who comes after its end is told at once."""
+        if callbacks == record.callbacks:
+            return record
+        self.records.update(pipe, record, callbacks=callbacks)
+        if record.state.is_final:
+            self.callbacks.enqueue(pipe, record, callbacks[len(record.callbacks) :])
+        return record.model_copy(update={"callbacks": callbacks})
+
     # --- building blocks of a transaction --------------------------------------------------------
 
     def transaction(self, job_id: str, change: Callable[[Pipeline], T]) -> T:
@@ -163,11 +182,13 @@ class JobQueue:
     def finish(
         self, pipe: Pipeline, record: Record, state: State, error: Failure | None = None
     ) -> None:
-        """Bring a job to a final state and take it out of the queue."""
-        job_id = record.id
+        """Bring a job to a final state, take it out of the queue, and put its callbacks down."""
+        job_id, at = record.id, now()
         self.records.update(
-            pipe, record, state=state, finished_at=now(), error=error, cancel_requested=None
+            pipe, record, state=state, finished_at=at, error=error, cancel_requested=None
         )
+        ended = {"state": state, "finished_at": at, "error": error}
+        self.callbacks.enqueue(pipe, record.model_copy(update=ended), record.callbacks)
         self.records.tell(pipe, job_id, state.value, **({"code": error.code} if error else {}))
         pipe.zrem(self.leases_key, job_id)
         pipe.lrem(self.rq.key, 0, job_id)
@@ -206,6 +227,18 @@ class JobQueue:
             serializer=JSONSerializer,
             timeout=-1,  # the parent enforces its own
         )
+
+
+def _joined(callbacks: list[str], callback: str) -> list[str]:
+    """
+    Raises:
+        InvalidCallback: one more than ``MAX_CALLBACKS``.
+    """
+    if not callback or callback in callbacks:
+        return callbacks
+    if len(callbacks) >= MAX_CALLBACKS:
+        raise InvalidCallback(f"{MAX_CALLBACKS} callbacks are told of this job already")
+    return [*callbacks, callback]
 
 
 def connect(settings: Settings, *, attempts_s: float = 0.0) -> Redis:

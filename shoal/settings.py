@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import ipaddress
 import os
 import tempfile
 from functools import lru_cache
@@ -34,6 +36,8 @@ class Settings(BaseSettings):
     api_port: int = Field(8000, ge=0, le=65535)
     api_tokens: Annotated[tuple[SecretStr, ...], NoDecode] = ()  # comma-separated
     max_upload_bytes: int = Field(50 * GIB, gt=0)
+    callback_secret: Annotated[tuple[SecretStr, ...], NoDecode] = ()  # whsec_...; two to change it
+    callback_allow: Annotated[tuple[str, ...], NoDecode] = ()  # private hosts and networks
 
     # --- bucket events: who may send them, and what becomes of them
     rules: Path | None = None  # rules.toml; none: events and the sweep make no jobs
@@ -75,6 +79,8 @@ class Settings(BaseSettings):
         "gcs_senders",
         "sns_topics",
         "event_tokens",
+        "callback_secret",
+        "callback_allow",
         mode="before",
     )
     @classmethod
@@ -93,6 +99,23 @@ class Settings(BaseSettings):
     @classmethod
     def _rules_path(cls, value: Path | None) -> Path | None:
         return value.expanduser().resolve() if value and value != Path() else None
+
+    @field_validator("callback_secret")
+    @classmethod
+    def _is_key(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for secret in value:
+            kind, _, key = secret.get_secret_value().partition("_")
+            if kind != "whsec" or len(base64.b64decode(key + "==")) < 24:
+                raise ValueError("must be 'whsec_' and at least 24 bytes in base64")
+        return value
+
+    @field_validator("callback_allow")
+    @classmethod
+    def _is_host(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            if "/" in entry or ":" in entry:
+                ipaddress.ip_network(entry)
+        return value
 
     @field_validator("lease_s")
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shoal.callbacks import Delivery
 from shoal.jobs import Options
 from shoal.prompts import MAX_REMOVALS, MAX_VISUAL_PROMPTS, Removal, VisualPrompt
 from shoal.records import AttemptRecord, Depth, Record, TimelineEvent
@@ -32,6 +33,11 @@ class Submission(BaseModel):
         [], max_length=MAX_REMOVALS, description="What to leave out of the results, by id."
     )
     options: Options = Options()
+    callback: str = Field(
+        "",
+        max_length=2000,
+        description="A URL that is told how the job ends. No part of what the job is.",
+    )
 
 
 class Upload(BaseModel):
@@ -50,6 +56,13 @@ class Page(BaseModel):
         description="Give it as 'cursor' for the next page; empty on the last one. With a text "
         "filter a page may come out short, even empty, and still have a next one."
     )
+
+
+class Deliveries(BaseModel):
+    """Callbacks, newest first."""
+
+    items: list[Delivery]
+    next_cursor: str = Field(description="Give it as 'cursor' for the next page.")
 
 
 class Timeline(BaseModel):

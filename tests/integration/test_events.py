@@ -95,7 +95,7 @@ def s3(http: httpx.Client, document: Any, **headers: str) -> httpx.Response:
     return http.post("/events/s3", json=document, headers=headers)
 
 
-# --- what becomes of an event ----------------------------------------------------------------------
+# --- what becomes of an event ---------------------------------------------------------------------
 
 
 def test_an_event_of_google_becomes_a_job(
@@ -235,7 +235,7 @@ def test_what_can_never_work_is_refused_with_a_code(http: httpx.Client, signer: 
     assert code_of(large) == (413, "upload_too_large")
 
 
-# --- who may send ----------------------------------------------------------------------------------
+# --- who may send ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -340,7 +340,7 @@ def test_on_this_machine_alone_nothing_needs_to_be_set(
         assert code_of(elsewhere) == (401, "unauthorized")
 
 
-# --- messages of SNS -------------------------------------------------------------------------------
+# --- messages of SNS ------------------------------------------------------------------------------
 
 
 def test_a_subscription_to_a_listed_topic_is_confirmed(
@@ -449,7 +449,7 @@ def test_redirects_are_not_followed(http: httpx.Client, signer: Signer, internet
     assert internet.asked == [CERTIFICATE]
 
 
-# --- the rules in force ----------------------------------------------------------------------------
+# --- the rules in force ---------------------------------------------------------------------------
 
 
 def test_rules_are_reloaded_and_a_broken_file_changes_nothing(
