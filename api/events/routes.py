@@ -53,7 +53,7 @@ async def _read(request: Request) -> bytes:
     return await request.body()
 
 
-def _senders(request: Request) -> Senders:
+async def _senders(request: Request) -> Senders:
     senders: Senders = request.app.state.senders
     return senders
 
