@@ -18,6 +18,7 @@ from api.deliverer import Deliverer
 from api.deps import TOKEN
 from api.egress import Egress
 from api.events import routes as events
+from api.events.inbox import Inbox
 from api.events.senders import Senders
 from api.limits import BodyLimit
 from api.reaper import ReaperThread
@@ -58,6 +59,7 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
         # A caller is told at once that Redis is away: it knows better whether to wait.
         connection.set_retry(Retry(ConstantBackoff(0.1), 1))
         app.state.queue = open_queue(settings, connection)
+        app.state.inbox = Inbox(senders, rules, app.state.queue, settings)
         uploads.remove_stale_partials(settings)
         reaper = ReaperThread(app.state.queue)
         sweeper = SweepThread(app.state.queue, rules, settings)
@@ -86,13 +88,12 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
     )
     app.state.settings = settings
     app.state.rules = rules
-    app.state.senders = senders
     problems.install(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(Gate, tokens=settings.api_tokens)
     anywhere = problems.documented(Unauthorized, RequestError, RedisUnavailable)
+    app.include_router(events.receiving)  # routers are asked in turn: the busiest come first
     for router in (
-        health.index,
         videos.router,
         results.router,
         uploads.router,
@@ -100,9 +101,9 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
         events.router,
         sweep.router,
         callbacks.router,
+        health.index,
     ):
         app.include_router(router, dependencies=[TOKEN], responses=anywhere)
-    app.include_router(events.receiving)
     app.include_router(health.probes)
     return app
 

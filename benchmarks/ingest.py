@@ -39,7 +39,7 @@ from tests.processes import eventually
 
 PROCESSES = 2
 ROUNDS = 5
-TOKEN = "benchmark-token"  # noqa: S105 - of this run alone
+TOKEN = "benchmark-token"
 BEARER = (("authorization", f"Bearer {TOKEN}"),)
 RULES = """
 [[rule]]
