@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import httpx
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from redis.backoff import ConstantBackoff
@@ -14,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.staticfiles import StaticFiles
 
 from api import (
+    callbacks,
     docs,
     engines,
     health,
@@ -23,18 +25,26 @@ from api import (
     problems,
     queue,
     results,
+    sweep,
     uploads,
     videos,
 )
 from api.auth import Gate
 from api.dashboard import live, pages
 from api.dashboard.render import STATIC
+from api.deliverer import Deliverer
 from api.deps import TOKEN
+from api.egress import Egress
+from api.events import routes as events
+from api.events.inbox import Inbox
+from api.events.senders import Senders
 from api.limits import BodyLimit
 from api.reaper import ReaperThread
+from api.reconcile import SweepThread
 from shoal import __version__
 from shoal.errors import RedisUnavailable, RequestError, Unauthorized
 from shoal.queue import connect, open_queue
+from shoal.rules_file import RulesFile
 from shoal.settings import Settings
 from shoal.upkeep import Upkeep
 
@@ -48,11 +58,19 @@ on and a `hint` that says what to do.
 """
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, transport: httpx.BaseTransport | None = None) -> FastAPI:
     """The API over the Redis and the storage that ``settings`` name.
 
     Starting it raises ``RedisUnavailable`` where Redis does not answer.
+
+    Args:
+        transport: by which certificates of event senders are fetched; by default over the network.
+
+    Raises:
+        InvalidRules: the rules file is wrong.
     """
+    rules = RulesFile(settings)
+    senders = Senders(settings, transport)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -60,14 +78,25 @@ def create_app(settings: Settings) -> FastAPI:
         # A caller is told at once that Redis is away: it knows better whether to wait.
         connection.set_retry(Retry(ConstantBackoff(0.1), 1))
         app.state.queue = open_queue(settings, connection)
+        app.state.inbox = Inbox(senders, rules, app.state.queue, settings)
         uploads.remove_stale_partials(settings)
         upkeep = Upkeep(app.state.queue, settings.retention_days)
         reaper = ReaperThread(app.state.queue, upkeep.run)
+        sweeper = SweepThread(app.state.queue, rules, settings)
         reaper.start()
+        sweeper.start()
+        egress = Egress(settings.callback_allow)
+        deliverer = Deliverer(app.state.queue.callbacks, settings.callback_secret, egress)
+        if settings.callback_secret:
+            deliverer.start()
         try:
             yield
         finally:
+            await run_in_threadpool(sweeper.stop)
             await run_in_threadpool(reaper.stop)
+            if settings.callback_secret:
+                await run_in_threadpool(deliverer.stop)
+            senders.close()
             connection.close()
 
     app = FastAPI(
@@ -81,19 +110,24 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.closing = asyncio.Event()  # set when the server stops: streams end
+    app.state.rules = rules
     problems.install(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(Gate, tokens=settings.api_tokens)
     anywhere = problems.documented(Unauthorized, RequestError, RedisUnavailable)
+    app.include_router(events.receiving)  # routers are asked in turn: the busiest come first
     for router in (
-        health.index,
         videos.router,
         results.router,
         parts.router,
         uploads.router,
         queue.router,
+        events.router,
+        sweep.router,
+        callbacks.router,
         engines.router,
         metrics.router,
+        health.index,
     ):
         app.include_router(router, dependencies=[TOKEN], responses=anywhere)
     app.include_router(health.probes)

@@ -1,28 +1,39 @@
-"""What routes ask for."""
+"""What routes ask for.
+
+All are coroutines: FastAPI would run a plain function in a thread of its own, which costs more
+most of the routes themselves.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
 
 from shoal.queue import JobQueue, redis_errors
+from shoal.rules_file import RulesFile
 from shoal.settings import Settings
 
 
-def _settings(request: Request) -> Settings:
+async def _settings(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
 
 
-def _queue(request: Request) -> Iterator[JobQueue]:
+async def _rules(request: Request) -> RulesFile:
+    rules: RulesFile = request.app.state.rules
+    return rules
+
+
+async def _queue(request: Request) -> AsyncIterator[JobQueue]:
     with redis_errors():  # also around the route: what it raises comes by here
         yield request.app.state.queue
 
 
 SettingsDep = Annotated[Settings, Depends(_settings)]
+RulesDep = Annotated[RulesFile, Depends(_rules)]
 QueueDep = Annotated[JobQueue, Depends(_queue)]
 
 # For the documentation only: api.auth.Gate has checked the token by then.

@@ -71,6 +71,7 @@ QUEUED: dict[str, Any] = {
     "error": None,
     "results": {},
     "summary": {},
+    "callbacks": [],
 }
 
 SUCCEEDED: dict[str, Any] = QUEUED | {
@@ -185,6 +186,37 @@ QUEUE: dict[str, Any] = {
         }
     ],
 }
+
+
+RECEIPT: dict[str, Any] = {"queued": 1, "known": 0, "skipped": 0, "jobs": [JOB_ID]}
+
+SKIPPED: dict[str, Any] = {
+    "counts": {"no_rule": 3, "empty": 1},
+    "items": [
+        {
+            "at": 1760000100.25,
+            "sender": "gcs",
+            "uri": "gs://matches/notes.txt",
+            "reason": "no_rule",
+            "detail": "none of 2 rules matches",
+        }
+    ],
+}
+
+DELIVERY: dict[str, Any] = {
+    "id": "msg_5d0c8f0e6b0a4c5f9f7a1e2d3c4b5a69",
+    "job": JOB_ID,
+    "url": "https://example.com/hooks/shoal",
+    "type": "video.succeeded",
+    "state": "delivered",
+    "created_at": 1760000113.0,
+    "next_at": None,
+    "attempts": 1,
+    "tries": [{"at": 1760000113.4, "seconds": 0.12, "status": 204, "error": ""}],
+    "body": '{"type":"video.succeeded","timestamp":"2025-10-09T08:55:13+00:00","data":{}}',
+}
+
+DELIVERIES: dict[str, Any] = {"items": [DELIVERY], "next_cursor": ""}
 
 
 def shown(status: int, description: str, example: dict[str, Any]) -> Responses:

@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Iterator
 
+import httpx
 import uvicorn
 from fastapi import FastAPI
 
@@ -55,9 +56,9 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def make_server(settings: Settings) -> uvicorn.Server:
-    """The HTTP server, not yet started."""
-    app = create_app(settings)
+def make_server(settings: Settings, transport: httpx.BaseTransport | None = None) -> uvicorn.Server:
+    """The HTTP server, not yet started; ``transport`` is that of ``create_app``."""
+    app = create_app(settings, transport)
     return Server(
         app,
         uvicorn.Config(

@@ -5,18 +5,22 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Annotated
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from fastapi import APIRouter, Body, Query, Response
 from pydantic import Field
 
 from api import examples
+from api.callbacks import check_callback
 from api.deps import QueueDep, SettingsDep
 from api.examples import shown
 from api.problems import documented
 from shoal import engines
 from shoal.errors import (
+    CallbackForbidden,
+    CallbacksOff,
     EngineUnavailable,
+    InvalidCallback,
     InvalidOption,
     InvalidPrompt,
     InvalidVisualPrompt,
@@ -39,6 +43,7 @@ from shoal.parts import remove_parts
 from shoal.prompts import clean_objects, clean_prompts
 from shoal.queue import JobQueue
 from shoal.records import Record
+from shoal.results import results_folder
 from shoal.settings import Settings
 from shoal.storage import Storage, storage_for
 from shoal.wire import Attempts, Bulk, BulkResult, Page, Submission, Timeline
@@ -75,6 +80,9 @@ class ListQuery(Filter):
         UnsupportedByEngine,
         EngineUnavailable,
         InvalidOption,
+        InvalidCallback,
+        CallbackForbidden,
+        CallbacksOff,
         UnsupportedLocation,
         VideoTooLarge,
         RedisUnavailable,
@@ -92,9 +100,10 @@ def submit(
     The same video, prompts and options are the same job: 202 if this request put it on the
     queue (also again, after it had failed or been cancelled), 200 if it was there already.
     """
+    check_callback(submission.callback, settings)
     spec = specify(submission, settings)
     _check_workers(spec, queue)
-    record, queued = queue.submit(spec)
+    record, queued = queue.submit(spec, callback=submission.callback)
     response.status_code = 202 if queued else 200
     response.headers["Location"] = f"/videos/{record.id}"
     return record
@@ -240,7 +249,4 @@ def _results_uri(uri: str, storage: Storage, settings: Settings) -> str:
         key = PurePosixPath(unquote(urlsplit(uri).path)).stem
     else:
         key = storage.key(uri)
-    root = settings.results_root
-    if root.startswith("file:"):
-        key = quote(key)
-    return f"{root.rstrip('/')}/{key}"
+    return results_folder(settings.results_root, key)

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from shoal.callbacks import Delivery, DeliveryState
 from shoal.errors import ApiError, ApiUnreachable, SourceNotFound, StorageNotWritable
 from shoal.frames import pack
 from shoal.jobs import State
@@ -21,12 +22,15 @@ from shoal.prompts import Removal, VisualPrompt
 from shoal.records import AttemptRecord, Record, TimelineEvent
 from shoal.wire import (
     Attempts,
+    Deliveries,
     Page,
     PartFile,
     Parts,
     QueueStatus,
     ResultFile,
     ResultFiles,
+    Skipped,
+    SweepPage,
     Timeline,
     Upload,
 )
@@ -76,12 +80,14 @@ class Client:
         *,
         objects: Iterable[VisualPrompt | Mapping[str, Any]] = (),
         remove_objects: Iterable[Removal | Mapping[str, Any]] = (),
+        callback: str = "",
         **options: Any,
     ) -> Record:
         """Queue a video with prompts, objects that were pointed at, or both.
 
         ``options`` are the fields of ``shoal.jobs.Options``. The very same job is not done
-        twice: the record may be that of one already done.
+        twice: the record may be that of one already done. ``callback`` is a URL that is told
+        how it ends.
         """
         words = [prompts] if isinstance(prompts, str) else list(prompts)
         body = {
@@ -90,6 +96,7 @@ class Client:
             "objects": [_plain(each) for each in objects],
             "remove_objects": [_plain(each) for each in remove_objects],
             "options": options,
+            "callback": callback,
         }
         return self._json(Record, "POST", "/videos", json=body)
 
@@ -129,6 +136,19 @@ class Client:
         """The finished parts of the overlay of a video that is at work."""
         return self._json(Parts, "GET", _job(job_id) + "/parts").items
 
+    def callbacks(
+        self, *, state: DeliveryState | None = None, job: str = "", limit: int = 50
+    ) -> Sequence[Delivery]:
+        """The newest callbacks."""
+        query = {"state": str(state)} if state else {}
+        params = query | {"job": job, "limit": str(limit)}
+        return self._json(Deliveries, "GET", "/callbacks", params=params).items
+
+    def replay(self, delivery_id: str) -> Delivery:
+        """Send a callback again."""
+        path = f"/callbacks/{quote(delivery_id, safe='')}/replay"
+        return self._json(Delivery, "POST", path)
+
     def queue(self) -> QueueStatus:
         return self._json(QueueStatus, "GET", "/queue")
 
@@ -138,6 +158,33 @@ class Client:
 
     def resume(self) -> QueueStatus:
         return self._json(QueueStatus, "POST", "/queue/resume")
+
+    def skipped(self) -> Skipped:
+        """Announced uploads that led to no job."""
+        return self._json(Skipped, "GET", "/events/skipped")
+
+    def reconcile(self, *, dry_run: bool = False) -> Iterator[SweepPage]:
+        """Queue the videos under the rules that have neither results nor a job.
+
+        Yields a page whenever the API has looked at some more objects.
+
+        Raises:
+            ApiUnreachable: also where the sweep ended before its end; it may be repeated.
+        """
+        page = SweepPage()
+        query = {"dry_run": dry_run}
+        with (
+            _unreachable(self.url),
+            self._http.stream("POST", self.url + "/reconcile", params=query) as response,
+        ):
+            if response.is_error:
+                response.read()
+                _raise_for_problem(response)
+            for line in response.iter_lines():
+                page = SweepPage.model_validate_json(line)
+                yield page
+        if not page.complete:
+            raise ApiUnreachable(f"the sweep did not come to its end: {page.error or 'cut off'}")
 
     def watch(self, *job_ids: str, poll_s: float = POLL_S) -> Iterator[Record]:
         """Each job's record now and whenever it has changed, until all are final."""

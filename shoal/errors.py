@@ -7,6 +7,7 @@ that says what to do, and ``transient``: whether the same job may succeed when i
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
 from typing import ClassVar
 
 from pydantic import BaseModel
@@ -118,6 +119,31 @@ class ResultNotFound(RequestError):
     http_status = 404
 
 
+class InvalidCallback(RequestError):
+    """Not an address that a callback may go to."""
+
+    code = "invalid_callback"
+    default_hint = "Give an https:// or http:// URL of a public host; see docs/callbacks.md."
+
+
+class CallbackForbidden(InvalidCallback):
+    """A callback's host has an address that is not public."""
+
+    code = "callback_forbidden"
+    default_hint = "List the host or its network in SHOAL_CALLBACK_ALLOW on the API."
+
+
+class CallbacksOff(RequestError):
+    code = "callbacks_off"
+    default_hint = "Set SHOAL_CALLBACK_SECRET on the API: 'whsec_' and 32 random bytes in base64."
+
+
+class CallbackNotFound(RequestError):
+    code = "callback_not_found"
+    default_hint = "GET /callbacks lists them; they are kept for 30 days."
+    http_status = 404
+
+
 class StateConflict(RequestError):
     """The job is in a state in which this cannot be done to it."""
 
@@ -130,6 +156,38 @@ class Unauthorized(RequestError):
     code = "unauthorized"
     default_hint = "Send 'Authorization: Bearer TOKEN' with one of SHOAL_API_TOKENS."
     http_status = 401
+
+
+class BadEvent(RequestError):
+    """A bucket event that cannot be read, and never will be."""
+
+    code = "bad_event"
+    default_hint = "Send the notification as the bucket's provider writes it; see docs/ingest-*.md."
+    http_status = 422
+
+
+class BadEventSender(RequestError):
+    """A bucket event whose sender is not who it should be."""
+
+    code = "bad_event_sender"
+    default_hint = "Check how the sender proves itself; see docs/ingest-*.md."
+    http_status = 401
+
+
+class SenderCheckUnavailable(RequestError):
+    """The certificates that prove a sender cannot be had now. The sender tries again."""
+
+    code = "sender_check_unavailable"
+    default_hint = "The API must reach www.googleapis.com, or sns.*.amazonaws.com, over HTTPS."
+    http_status = 503
+
+
+class EventsNotConfigured(RequestError):
+    """The setting is missing that tells who may send events. The sender tries again."""
+
+    code = "events_not_configured"
+    default_hint = "Set it on the API; docs/ingest-*.md say what to."
+    http_status = 503
 
 
 # --- the video is at fault -------------------------------------------------------------------
@@ -363,6 +421,17 @@ class PortBusy(StackError):
 class DataDirBusy(StackError):
     code = "data_dir_busy"
     default_hint = "Stop the other 'shoal up', or give this one its own --data-dir."
+
+
+class InvalidRules(StackError):
+    """A rules file with faults; ``faults`` has a line for each."""
+
+    code = "invalid_rules"
+    default_hint = "Correct the file; 'shoal rules check' says whether it is right."
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = tuple(faults)
 
 
 class UnsafeBind(StackError):

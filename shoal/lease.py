@@ -114,7 +114,8 @@ class Lease:
             self.queue.records.end_attempt(pipe, record, "succeeded")
             self.queue.records.totals.add(pipe, "frames", summary.get("frames_processed", 0))
             self.queue.records.totals.add(pipe, "video_seconds", summary.get("duration_s", 0))
-            self.queue.finish(pipe, record, State.SUCCEEDED)
+            done = record.model_copy(update={"results": results, "summary": summary})
+            self.queue.finish(pipe, done, State.SUCCEEDED)
 
         self._change(change, look)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import redis
 from redis import Redis
@@ -20,7 +20,8 @@ from rq.job import Job, JobStatus
 from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
 
-from shoal.errors import Failure, RedisUnavailable, StateConflict
+from shoal.callbacks import Outbox
+from shoal.errors import Failure, InvalidCallback, RedisUnavailable, StateConflict
 from shoal.jobs import JobSpec, State
 from shoal.records import Depth, Record, Records, now, text
 from shoal.settings import Settings
@@ -29,7 +30,22 @@ T = TypeVar("T")
 
 PROCESS = "worker.parent.process_video"  # the only function a worker runs
 SOCKET_TIMEOUT_S = 15  # a Redis that hangs is one that is away
+MAX_CALLBACKS = 16  # URLs that are told of one job
 FAILED_TTL_S = 7 * 24 * 3600  # how long RQ's own tools show a failed job
+
+# What a hash holds; or if there is none, all the commands given: each its length, then its words.
+UNLESS_THERE = """
+local found = redis.call('HGETALL', KEYS[1])
+if #found == 0 then
+  local at = 1
+  while at <= #ARGV do
+    local last = at + tonumber(ARGV[at])
+    redis.call(unpack(ARGV, at + 1, last))
+    at = last + 1
+  end
+end
+return found
+"""
 
 
 class JobQueue:
@@ -41,8 +57,10 @@ class JobQueue:
         self.retries = retries
         self.lease_s = lease_s
         self.records = Records(connection, name)
+        self.callbacks = Outbox(connection, name)
         self.rq = Queue(name, connection=connection, serializer=JSONSerializer)
         self.failed = FailedJobRegistry(name, connection=connection, serializer=JSONSerializer)
+        self._unless_there = connection.register_script(UNLESS_THERE)
 
     @property
     def leases_key(self) -> str:
@@ -55,34 +73,75 @@ class JobQueue:
 
     # --- what users do -------------------------------------------------------------------------
 
-    def submit(self, spec: JobSpec) -> tuple[Record, bool]:
+    def submit(
+        self, spec: JobSpec, *, callback: str = "", again: bool = True
+    ) -> tuple[Record, bool]:
         """Queue a job, unless the very same one is queued, running or done.
 
+        Args:
+            callback: a URL that is told how the job ends, beside those that earlier submissions
+                gave; if it is done already, at once, and each URL once.
+            again: one that failed or was cancelled goes on the queue again; else it stays as it
+                is: an event that is delivered twice is nobody's wish.
+
         Returns:
-            The job's record, and whether this call put it on the queue. One that failed or was
-            cancelled goes on the queue again.
+            The job's record, and whether this call put it on the queue.
         """
 
+        at = now()
+        new = Record(
+            id=spec.id,
+            spec=spec,
+            state=State.QUEUED,
+            created_at=at,
+            queued_at=at,
+            callbacks=_joined([], callback),
+        )
+        found = self._create(new)
+        if not found:
+            return new, True
+        ended = found.state in (State.FAILED, State.CANCELLED)
+        if callback in ("", *found.callbacks) and not (again and ended):
+            return found, False
+
         def change(pipe: Pipeline) -> tuple[Record, bool]:
-            known = self.read(pipe, spec.id)
-            if known and known.state not in (State.FAILED, State.CANCELLED):
-                return known, False
+            known = self.read(pipe, new.id)
+            callbacks = _joined(known.callbacks if known else [], callback)
+            if known and not (again and known.state in (State.FAILED, State.CANCELLED)):
+                pipe.multi()
+                return self._also_tell(pipe, known, callbacks), False
             pipe.multi()
-            at = now()
-            record = Record(
-                id=spec.id,
-                spec=spec,
-                state=State.QUEUED,
-                created_at=known.created_at if known else at,
-                queued_at=at,
-                attempt=known.attempt if known else 0,
+            record = new.model_copy(
+                update={
+                    "created_at": known.created_at if known else at,
+                    "attempt": known.attempt if known else 0,
+                    "callbacks": callbacks,
+                }
             )
             self.records.write(pipe, record, before=known)
             self.records.tell(pipe, spec.id, "queued")
             self.push(pipe, spec.id)
             return record, True
 
-        return self.transaction(spec.id, change)
+        return self.transaction(new.id, change)
+
+    def _create(self, record: Record) -> Record | None:
+        """Write a new record and queue its job, in one round trip; or give the one that is there.
+
+        A sender of events waits for this: a transaction would be four round trips.
+        """
+        pipe = self.redis.pipeline()
+        pipe.multi()  # else RQ does
+        self.records.write(pipe, record)
+        self.records.tell(pipe, record.id, "queued")
+        self.rq.enqueue_job(self._rq_job(record.id), pipeline=pipe)
+        arguments: list[Any] = []
+        for command, _ in pipe.command_stack:
+            arguments += [len(command), *command]
+        with redis_errors():
+            found = self._unless_there(keys=[self.records.key(record.id)], args=arguments)
+        pairs = dict(zip(found[::2], found[1::2], strict=True))
+        return Record.from_fields(pairs) if pairs else None
 
     def retry(self, job_id: str) -> Record:
         """Queue a failed or cancelled job again, with all its retries.
@@ -157,6 +216,15 @@ class JobQueue:
 
         self.transaction(job_id, change)
 
+    def _also_tell(self, pipe: Pipeline, record: Record, callbacks: list[str]) -> Record:
+        """Add to who is told of a job; who comes after its end is told at once."""
+        if callbacks == record.callbacks:
+            return record
+        self.records.update(pipe, record, callbacks=callbacks)
+        if record.state.is_final:
+            self.callbacks.enqueue(pipe, record, callbacks[len(record.callbacks) :])
+        return record.model_copy(update={"callbacks": callbacks})
+
     # --- building blocks of a transaction --------------------------------------------------------
 
     def transaction(self, job_id: str, change: Callable[[Pipeline], T]) -> T:
@@ -189,11 +257,13 @@ class JobQueue:
     def finish(
         self, pipe: Pipeline, record: Record, state: State, error: Failure | None = None
     ) -> None:
-        """Bring a job to a final state and take it out of the queue."""
-        job_id = record.id
+        """Bring a job to a final state, take it out of the queue, and put its callbacks down."""
+        job_id, at = record.id, now()
         self.records.update(
-            pipe, record, state=state, finished_at=now(), error=error, cancel_requested=None
+            pipe, record, state=state, finished_at=at, error=error, cancel_requested=None
         )
+        ended = {"state": state, "finished_at": at, "error": error}
+        self.callbacks.enqueue(pipe, record.model_copy(update=ended), record.callbacks)
         self.records.tell(pipe, job_id, state.value, **({"code": error.code} if error else {}))
         self.records.totals.add(pipe, f"jobs:{state}" + (f":{error.code}" if error else ""), 1)
         pipe.zrem(self.leases_key, job_id)
@@ -233,6 +303,18 @@ class JobQueue:
             serializer=JSONSerializer,
             timeout=-1,  # the parent enforces its own
         )
+
+
+def _joined(callbacks: list[str], callback: str) -> list[str]:
+    """
+    Raises:
+        InvalidCallback: one more than ``MAX_CALLBACKS``.
+    """
+    if not callback or callback in callbacks:
+        return callbacks
+    if len(callbacks) >= MAX_CALLBACKS:
+        raise InvalidCallback(f"{MAX_CALLBACKS} callbacks are told of this job already")
+    return [*callbacks, callback]
 
 
 def connect(settings: Settings, *, attempts_s: float = 0.0) -> Redis:

@@ -59,6 +59,7 @@ class Record(BaseModel):
     error: Failure | None = None
     results: dict[str, int] = {}  # file name -> bytes, below spec.results_prefix
     summary: dict[str, Any] = {}  # what the metadata says of the outcome, in short
+    callbacks: list[str] = []  # URLs that are told how it ended; see shoal.callbacks
 
     def fields(self) -> dict[Any, Any]:
         """As Redis hash fields: text and numbers as they are, the rest as JSON; no defaults."""
@@ -73,7 +74,7 @@ class Record(BaseModel):
     @classmethod
     def from_fields(cls, fields: Mapping[Any, Any]) -> Record:
         values: dict[str, Any] = {text(key): text(value) for key, value in fields.items()}
-        for key in ("spec", "progress", "error", "results", "summary"):
+        for key in ("spec", "progress", "error", "results", "summary", "callbacks"):
             if key in values:
                 values[key] = json.loads(values[key])
         return cls.model_validate(values)

@@ -42,6 +42,17 @@ def result_uri(spec: JobSpec, name: str) -> str:
     return prefix + (quote(name) if prefix.startswith("file:") else name)
 
 
+def results_folder(root: str, key: str) -> str:
+    """Where the results of a video go: below ``root``, in a folder named after its key.
+
+    A key is somebody else's. On disk no part of it may lead out of the folder.
+    """
+    if root.startswith("file:"):
+        parts = ("_" if part in ("", ".", "..") else part for part in key.split("/"))
+        key = quote("/".join(parts))
+    return f"{root.rstrip('/')}/{key}"
+
+
 def parts_prefix(spec: JobSpec) -> str:
     """The folder of what unfinished attempts leave for the next one."""
     return f"{spec.results.rstrip('/')}/.parts/{spec.id}/"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import ipaddress
 import os
 import tempfile
 from functools import lru_cache
@@ -35,6 +37,16 @@ class Settings(BaseSettings):
     api_tokens: Annotated[tuple[SecretStr, ...], NoDecode] = ()  # comma-separated
     max_upload_bytes: int = Field(50 * GIB, gt=0)
     retention_days: float = Field(30, ge=0)  # a job is forgotten so long after its end; 0: never
+    callback_secret: Annotated[tuple[SecretStr, ...], NoDecode] = ()  # whsec_...; two to change it
+    callback_allow: Annotated[tuple[str, ...], NoDecode] = ()  # private hosts and networks
+
+    # --- bucket events: who may send them, and what becomes of them
+    rules: Path | None = None  # rules.toml; none: events and the sweep make no jobs
+    sweep_s: float = Field(300, ge=0)  # the API looks for videos without a job this often; 0: never
+    gcs_audience: str = ""  # what the sender's token is for: the push endpoint's URL
+    gcs_senders: Annotated[tuple[str, ...], NoDecode] = ()  # e-mails of service accounts
+    sns_topics: Annotated[tuple[str, ...], NoDecode] = ()  # ARNs
+    event_tokens: Annotated[tuple[SecretStr, ...], NoDecode] = ()  # of EventBridge, MinIO, Ceph
 
     # --- worker
     engine: str = "auto"  # the engine that jobs with engine "auto" get
@@ -61,7 +73,17 @@ class Settings(BaseSettings):
     max_duration_s: float = Field(6 * 3600, gt=0)
     max_fps: float = Field(480, gt=0)
 
-    @field_validator("file_roots", "api_tokens", "sam3_gpus", mode="before")
+    @field_validator(
+        "file_roots",
+        "api_tokens",
+        "sam3_gpus",
+        "gcs_senders",
+        "sns_topics",
+        "event_tokens",
+        "callback_secret",
+        "callback_allow",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: Any, info: Any) -> Any:
         separator = os.pathsep if info.field_name == "file_roots" else ","
@@ -73,6 +95,28 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().resolve()
+
+    @field_validator("rules")
+    @classmethod
+    def _rules_path(cls, value: Path | None) -> Path | None:
+        return value.expanduser().resolve() if value and value != Path() else None
+
+    @field_validator("callback_secret")
+    @classmethod
+    def _is_key(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for secret in value:
+            kind, _, key = secret.get_secret_value().partition("_")
+            if kind != "whsec" or len(base64.b64decode(key + "==")) < 24:
+                raise ValueError("must be 'whsec_' and at least 24 bytes in base64")
+        return value
+
+    @field_validator("callback_allow")
+    @classmethod
+    def _is_host(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            if "/" in entry or ":" in entry:
+                ipaddress.ip_network(entry)
+        return value
 
     @field_validator("lease_s")
     @classmethod

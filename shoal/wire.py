@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shoal.callbacks import Delivery
 from shoal.indexes import Filter
 from shoal.jobs import Options
 from shoal.prompts import MAX_REMOVALS, MAX_VISUAL_PROMPTS, Removal, VisualPrompt
@@ -35,6 +36,11 @@ class Submission(BaseModel):
         [], max_length=MAX_REMOVALS, description="What to leave out of the results, by id."
     )
     options: Options = Options()
+    callback: str = Field(
+        "",
+        max_length=2000,
+        description="A URL that is told how the job ends. No part of what the job is.",
+    )
 
 
 class Upload(BaseModel):
@@ -53,6 +59,13 @@ class Page(BaseModel):
         description="Give it as 'cursor' for the next page; empty on the last one. With a text "
         "filter a page may come out short, even empty, and still have a next one."
     )
+
+
+class Deliveries(BaseModel):
+    """Callbacks, newest first."""
+
+    items: list[Delivery]
+    next_cursor: str = Field(description="Give it as 'cursor' for the next page.")
 
 
 class Timeline(BaseModel):
@@ -136,6 +149,52 @@ class QueueStatus(Depth):
     """The queue and who works on it."""
 
     workers: list[WorkerInfo]
+
+
+class SkippedUpload(BaseModel):
+    """An announced upload that led to no job."""
+
+    at: float
+    sender: str
+    uri: str
+    reason: str
+    detail: str = ""
+
+
+class Skipped(BaseModel):
+    """Why uploads led to no job."""
+
+    counts: dict[str, int] = Field(description="How many ever, by reason.")
+    items: list[SkippedUpload] = Field(description="The last hundred, newest first.")
+
+
+class Receipt(BaseModel):
+    """What became of an event's uploads."""
+
+    queued: int = 0
+    known: int = Field(0, description="Their job was there already.")
+    skipped: int = Field(0, description="GET /events/skipped says why.")
+    jobs: list[str] = Field([], description="Ids, of the known ones too.")
+
+
+class Found(BaseModel):
+    """A video without a job that a sweep has come upon."""
+
+    uri: str
+    job: str
+
+
+class SweepPage(BaseModel):
+    """One line of a sweep's answer: what is new, and the counts so far."""
+
+    queued: list[Found] = Field([], description="New on this page; not queued in a dry run.")
+    unreadable: dict[str, str] = Field({}, description="What could not be listed, and why.")
+    objects: int = 0
+    matched: int = 0
+    missing: int = Field(0, description="Videos that had neither results nor a job.")
+    skipped: dict[str, int] = Field({}, description="By reason.")
+    complete: bool = Field(False, description="This is the last page.")
+    error: str = Field("", description="Why the sweep ended early.")
 
 
 class Problem(BaseModel):

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
+
 from api.server import listen, make_server
 from shoal.jobs import JobSpec
 from shoal.lease import Lease
@@ -18,11 +20,17 @@ from shoal.storage import storage_for
 
 
 @contextmanager
-def served(settings: Settings, port: int = 0) -> Iterator[str]:
-    """An API on a given or a free port; gives its URL."""
+def served(
+    settings: Settings, port: int = 0, transport: httpx.BaseTransport | None = None
+) -> Iterator[str]:
+    """An API on a given or a free port; gives its URL.
+
+    Args:
+        transport: by which the API fetches certificates of event senders.
+    """
     settings = settings.model_copy(update={"api_port": port})
     with listen(settings) as listener:
-        server = make_server(settings)
+        server = make_server(settings, transport)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from shoal import __version__
-from shoal.cli import demo, jobs, services, stack
+from shoal.cli import callbacks, demo, ingest, jobs, services, stack
 from shoal.cli.session import Session, ShoalGroup
 
 EXIT_CODES = """
@@ -51,6 +51,7 @@ def start(
 
 
 WORK = "Jobs"
+INGEST = "Buckets"
 RUN = "Services"
 
 app.command(rich_help_panel=WORK)(jobs.submit)
@@ -61,6 +62,10 @@ app.command(rich_help_panel=WORK)(jobs.cancel)
 app.command(rich_help_panel=WORK)(jobs.retry)
 app.command(rich_help_panel=WORK)(jobs.download)
 app.command(rich_help_panel=WORK)(jobs.queue)
+app.add_typer(callbacks.app, name="callback", rich_help_panel=WORK)
+app.command(rich_help_panel=INGEST)(ingest.reconcile)
+app.add_typer(ingest.rules, name="rules", rich_help_panel=INGEST)
+app.add_typer(ingest.events, name="events", rich_help_panel=INGEST)
 app.command(rich_help_panel=RUN)(demo.demo)
 app.command(rich_help_panel=RUN)(stack.up)
 app.command(rich_help_panel=RUN)(services.api)

@@ -65,6 +65,7 @@ def submit(
         int | None,
         typer.Option(help="Frame to start at, from 0. [default: the first; backward: the last]"),
     ] = None,
+    callback: Annotated[str, typer.Option(metavar="URL", help="Where to tell how it ended.")] = "",
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Wait for the outcome.")] = False,
     json: Json = False,
 ) -> None:
@@ -94,7 +95,12 @@ def submit(
         batch.run(
             sources,
             lambda source: client.submit(
-                _uri(client, source), prompts, objects=pointed, remove_objects=removals, **options
+                _uri(client, source),
+                prompts,
+                objects=pointed,
+                remove_objects=removals,
+                callback=callback,
+                **options,
             ),
         )
         if watch:

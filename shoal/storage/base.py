@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+
+MARKER = "shoal-job"  # object metadata of everything that Shoal writes to a bucket
+
+VERSION, ETAG = "version:", "etag:"  # how versions in S3 begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,11 +20,26 @@ class ObjectInfo:
         uri: in the storage's canonical spelling.
         size: bytes; of a folder, the sum.
         version: changes when the content does.
+        updated_at: seconds since the epoch; 0 where the storage was not asked.
+        content_type, metadata: as the uploader set them, where the storage tells.
     """
 
     uri: str
     size: int
     version: str
+    updated_at: float = 0.0
+    content_type: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def s3_version(version_id: str | None, etag: str) -> str:
+    """The version of an object in S3, the same from a HEAD, a listing and an event.
+
+    Without versioning the id is missing, empty or "null", and the ETag tells contents apart.
+    """
+    if version_id and version_id != "null":
+        return VERSION + version_id
+    return ETAG + etag.strip('"')
 
 
 class Storage(Protocol):
@@ -55,4 +74,11 @@ class Storage(Protocol):
 
     def entries(self, uri: str) -> Iterator[ObjectInfo]:
         """The objects directly in a folder; none if it is not there."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """All objects whose URI starts with ``prefix``, however deep, a page at a time.
+
+        Versions are those that ``stat`` gives. Of a file storage ``prefix`` is a folder.
+        """
         ...

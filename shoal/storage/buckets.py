@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
+from urllib.parse import quote
 
 from shoal.errors import SourceChanged, SourceNotFound, UnsupportedLocation
 from shoal.frames import SUFFIXES, natural_key
@@ -43,13 +44,17 @@ class BucketStorage(ABC):
         Raises:
             UnsupportedLocation: no bucket or no key in it.
         """
-        scheme, _, rest = uri.partition("://")
-        bucket, _, key = rest.partition("/")
-        if scheme != self.scheme or not bucket or not key:
+        address = self._split(uri)
+        if not address.bucket or not address.key:
             raise UnsupportedLocation(
                 f"not an object's URI: {uri}", hint=f"It looks like {self.scheme}://bucket/key."
             )
-        return Address(bucket, key)
+        return address
+
+    def _split(self, uri: str) -> Address:
+        scheme, _, rest = uri.partition("://")
+        bucket, _, key = rest.partition("/")
+        return Address(bucket if scheme == self.scheme else "", key)
 
     def uri(self, address: Address) -> str:
         return f"{self.scheme}://{address.bucket}/{address.key}"
@@ -102,9 +107,18 @@ class BucketStorage(ABC):
         with self.errors(uri):
             yield from self._list(self.address(uri))
 
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        start = self._split(prefix)
+        if not start.bucket:
+            raise UnsupportedLocation(
+                f"not a bucket's URI: {prefix}", hint=f"It looks like {self.scheme}://bucket/."
+            )
+        with self.errors(prefix):
+            yield from self._walk(start)
+
     # --- folders of frames -----------------------------------------------------------------------
 
-    def _pictures(self, folder: Address) -> list[ObjectInfo]:
+    def _pictures(self, folder: Address) -> Sequence[ObjectInfo]:
         """The JPEG and PNG objects directly in a folder, in the natural order of their names."""
         found = [
             info
@@ -139,6 +153,10 @@ class BucketStorage(ABC):
         """The objects directly in a folder."""
 
     @abstractmethod
+    def _walk(self, prefix: Address) -> Iterator[ObjectInfo]:
+        """All current objects whose key starts with the prefix's, in the order of their keys."""
+
+    @abstractmethod
     def _download(self, address: Address, version: str, path: Path) -> None:
         """Save this very version, or raise ``SourceChanged``."""
 
@@ -152,11 +170,19 @@ class BucketStorage(ABC):
     def _delete(self, address: Address) -> None: ...
 
 
+def owner(address: Address) -> str:
+    """Whose output an object is that Shoal writes: the id of the job in whose folder it lies.
+
+    Quoted, as metadata is ASCII.
+    """
+    return quote(PurePosixPath(address.key).parent.name) or "shoal"
+
+
 def changed(uri: str) -> SourceChanged:
     return SourceChanged(f"it is not what was submitted any more: {uri}")
 
 
-def _folder_info(uri: str, pictures: list[ObjectInfo]) -> ObjectInfo:
+def _folder_info(uri: str, pictures: Sequence[ObjectInfo]) -> ObjectInfo:
     """A folder's version covers the names and versions of its pictures."""
     if not pictures:
         raise SourceNotFound(f"no JPEG or PNG objects directly in {uri}")

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -62,7 +63,7 @@ class FileStorage:
             if path.is_dir():
                 return _stat_folder(path)
             status = path.stat()
-        return ObjectInfo(path.as_uri(), status.st_size, f"{status.st_size}-{status.st_mtime_ns}")
+        return _file_info(path, status)
 
     def key(self, uri: str) -> str:
         path = self.path(uri)
@@ -113,6 +114,34 @@ class FileStorage:
             for entry in sorted(path.iterdir()) if path.exists() else ():
                 if entry.is_file():
                     yield self.stat(entry.as_uri())
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Links to folders are not followed."""
+        top = self.path(prefix)
+        with _reading(prefix):
+            for folder, folders, names in os.walk(top, onerror=_raise):
+                folders.sort()
+                for name in sorted(names):
+                    path = Path(folder, name)
+                    try:
+                        status = path.lstat()
+                    except FileNotFoundError:  # gone since the folder was read
+                        continue
+                    if stat.S_ISREG(status.st_mode):
+                        yield _file_info(path, status)
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _file_info(path: Path, status: os.stat_result) -> ObjectInfo:
+    return ObjectInfo(
+        path.as_uri(),
+        status.st_size,
+        f"{status.st_size}-{status.st_mtime_ns}",
+        updated_at=status.st_mtime,
+    )
 
 
 def _empty(folder: Path) -> None:

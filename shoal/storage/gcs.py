@@ -22,8 +22,16 @@ from shoal.errors import (
     StorageThrottled,
     StorageUnavailable,
 )
-from shoal.storage.base import ObjectInfo
-from shoal.storage.buckets import CHUNK, PARALLEL, PART_BYTES, Address, BucketStorage, changed
+from shoal.storage.base import MARKER, ObjectInfo
+from shoal.storage.buckets import (
+    CHUNK,
+    PARALLEL,
+    PART_BYTES,
+    Address,
+    BucketStorage,
+    changed,
+    owner,
+)
 
 CONNECT_S, READ_S = 10, 60
 TIMEOUT = (CONNECT_S, READ_S)
@@ -42,7 +50,14 @@ class GoogleStorage(BucketStorage):
 
     def _info(self, blob: storage.Blob) -> ObjectInfo:
         uri = self.uri(Address(blob.bucket.name, blob.name))
-        return ObjectInfo(uri, int(blob.size or 0), str(blob.generation))
+        return ObjectInfo(
+            uri,
+            int(blob.size or 0),
+            str(blob.generation),
+            updated_at=blob.updated.timestamp() if blob.updated else 0.0,
+            content_type=blob.content_type or "",
+            metadata=blob.metadata or {},
+        )
 
     def _head(self, address: Address) -> ObjectInfo:
         blob = self._blob(address)
@@ -53,6 +68,10 @@ class GoogleStorage(BucketStorage):
         blobs = _client().list_blobs(
             folder.bucket, prefix=folder.key, delimiter="/", timeout=TIMEOUT
         )
+        return (self._info(blob) for blob in blobs)
+
+    def _walk(self, prefix: Address) -> Iterator[ObjectInfo]:
+        blobs = _client().list_blobs(prefix.bucket, prefix=prefix.key or None, timeout=TIMEOUT)
         return (self._info(blob) for blob in blobs)
 
     def _download(self, address: Address, version: str, path: Path) -> None:
@@ -76,7 +95,9 @@ class GoogleStorage(BucketStorage):
 
     def _upload(self, path: Path, address: Address, content_type: str) -> None:
         # Resumable where it is large. The same bytes again do no harm, so it may always retry.
-        self._blob(address).upload_from_filename(
+        blob = self._blob(address)
+        blob.metadata = {MARKER: owner(address)}
+        blob.upload_from_filename(
             str(path),
             content_type=content_type,
             checksum="crc32c",

@@ -24,8 +24,16 @@ from shoal.errors import (
     StorageUnavailable,
     WrongRegion,
 )
-from shoal.storage.base import ObjectInfo
-from shoal.storage.buckets import CHUNK, PARALLEL, PART_BYTES, Address, BucketStorage, changed
+from shoal.storage.base import ETAG, MARKER, VERSION, ObjectInfo, s3_version
+from shoal.storage.buckets import (
+    CHUNK,
+    PARALLEL,
+    PART_BYTES,
+    Address,
+    BucketStorage,
+    changed,
+    owner,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -36,8 +44,6 @@ CONFIG = Config(
 TRANSFER = TransferConfig(
     multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=PARALLEL
 )
-VERSION, ETAG = "version:", "etag:"
-
 # Codes of S3's error answers; a HEAD has no body, so its code is the HTTP status.
 MISSING = {"404", "NoSuchKey", "NoSuchBucket", "NoSuchVersion"}
 MOVED = {"301", "PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraint"}
@@ -55,16 +61,34 @@ class S3Storage(BucketStorage):
 
     def _head(self, address: Address) -> ObjectInfo:
         found = _client().head_object(Bucket=address.bucket, Key=address.key)
-        version = found.get("VersionId")
-        named = f"{VERSION}{version}" if version else ETAG + found["ETag"].strip('"')
-        return ObjectInfo(self.uri(address), found["ContentLength"], named)
+        return ObjectInfo(
+            self.uri(address),
+            found["ContentLength"],
+            s3_version(found.get("VersionId"), found["ETag"]),
+            updated_at=found["LastModified"].timestamp(),
+            content_type=found.get("ContentType", ""),
+            metadata=found.get("Metadata", {}),
+        )
 
     def _list(self, folder: Address) -> Iterator[ObjectInfo]:
         pages = _client().get_paginator("list_objects_v2")
         for page in pages.paginate(Bucket=folder.bucket, Prefix=folder.key, Delimiter="/"):
             for item in page.get("Contents", ()):
                 uri = self.uri(Address(folder.bucket, item["Key"]))
-                yield ObjectInfo(uri, item["Size"], ETAG + item["ETag"].strip('"'))
+                yield ObjectInfo(uri, item["Size"], s3_version(None, item["ETag"]))
+
+    def _walk(self, prefix: Address) -> Iterator[ObjectInfo]:
+        """Asks for versions: a plain listing has no version ids, which events and ``stat`` have."""
+        pages = _client().get_paginator("list_object_versions")
+        for page in pages.paginate(Bucket=prefix.bucket, Prefix=prefix.key):
+            for item in page.get("Versions", ()):
+                if item["IsLatest"]:
+                    yield ObjectInfo(
+                        self.uri(Address(prefix.bucket, item["Key"])),
+                        item["Size"],
+                        s3_version(item["VersionId"], item["ETag"]),
+                        updated_at=item["LastModified"].timestamp(),
+                    )
 
     def _download(self, address: Address, version: str, path: Path) -> None:
         bucket, key, target = address.bucket, address.key, str(path)
@@ -91,7 +115,7 @@ class S3Storage(BucketStorage):
             str(path),
             address.bucket,
             address.key,
-            ExtraArgs={"ContentType": content_type},
+            ExtraArgs={"ContentType": content_type, "Metadata": {MARKER: owner(address)}},
             Config=TRANSFER,
         )
 

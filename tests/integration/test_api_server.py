@@ -28,7 +28,7 @@ from shoal.prompts import clean_objects
 from shoal.queue import JobQueue, connect, open_queue
 from shoal.records import Record
 from shoal.settings import Settings
-from shoal.wire import Page, QueueStatus, ResultFiles, Submission, Timeline, Upload
+from shoal.wire import Deliveries, Page, QueueStatus, ResultFiles, Submission, Timeline, Upload
 from tests.integration.test_api_videos import code_of, submit
 from tests.serving import served, take, wait_for
 
@@ -165,6 +165,7 @@ def test_the_examples_are_true() -> None:
         (Timeline, examples.TIMELINE),
         (ResultFiles, examples.RESULT_FILES),
         (QueueStatus, examples.QUEUE),
+        (Deliveries, examples.DELIVERIES),
         (Upload, examples.UPLOAD),
     ]
     for model, example in models:

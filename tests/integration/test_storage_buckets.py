@@ -24,7 +24,7 @@ from shoal.errors import (
 from shoal.jobs import State
 from shoal.settings import Settings
 from shoal.storage import gcs, s3, storage_for
-from shoal.storage.base import Storage
+from shoal.storage.base import MARKER, Storage
 from tests import media
 from tests.buckets import amazon, google
 from tests.processes import Processes
@@ -210,6 +210,19 @@ def test_a_folder_of_frames_is_fetched_in_natural_order(
     put("frames/f11.jpg", b"11")
     with pytest.raises(SourceChanged):
         storage.fetch(info.uri, info.version, work_dir)
+
+
+def test_a_listing_goes_deep_and_gives_the_versions_of_stat(
+    storage: Storage, put: Put, bucket: str
+) -> None:
+    for key in KEYS[:3]:
+        put(key, b"old")
+    uris = sorted(put(key, b"content") for key in KEYS[:3])
+    found = sorted(storage.list(f"{bucket}/"), key=lambda info: info.uri)
+    assert [(info.uri, info.size) for info in found] == [(uri, 7) for uri in uris]
+    assert [info.version for info in found] == [storage.stat(uri).version for uri in uris]
+    assert [info.uri for info in storage.list(f"{bucket}/soccer/w")] == [f"{bucket}/{KEYS[1]}"]
+    assert MARKER in storage.stat(uris[0]).metadata
 
 
 def test_keys_name_the_results(storage: Storage, bucket: str) -> None:

@@ -1,0 +1,65 @@
+"""``/callbacks``: how each delivery went, and sending one again."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from api import examples
+from api.deps import QueueDep
+from api.egress import Egress
+from api.examples import shown
+from api.problems import documented
+from shoal.callbacks import Delivery, DeliveryState
+from shoal.errors import CallbackNotFound, CallbacksOff
+from shoal.settings import Settings
+from shoal.wire import Deliveries
+
+router = APIRouter(prefix="/callbacks", tags=["callbacks"])
+
+
+@router.get("", responses=shown(200, "One page.", examples.DELIVERIES))
+def list_callbacks(
+    queue: QueueDep,
+    state: DeliveryState | None = None,
+    job: Annotated[str, Query(pattern="^([0-9a-f]{24})?$", description="Only of this job.")] = "",
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str, Query(pattern=r"^(\d{1,9})?$")] = "",
+) -> Deliveries:
+    """Deliveries, newest first. With both filters a page may come out short."""
+    items, after = queue.callbacks.page(state=state, job=job, limit=limit, cursor=cursor)
+    return Deliveries(items=items, next_cursor=after)
+
+
+@router.get(
+    "/{delivery_id}",
+    responses=shown(200, "The delivery.", examples.DELIVERY) | documented(CallbackNotFound),
+)
+def show_callback(delivery_id: str, queue: QueueDep) -> Delivery:
+    """One delivery: what is sent, and each try."""
+    return queue.callbacks.get(delivery_id)
+
+
+@router.post(
+    "/{delivery_id}/replay",
+    status_code=202,
+    responses=shown(202, "It is sent again.", examples.DELIVERY | {"state": "pending"})
+    | documented(CallbackNotFound),
+)
+def replay_callback(delivery_id: str, queue: QueueDep) -> Delivery:
+    """Send it again, with the same 'webhook-id'; a receiver that was disabled is tried again."""
+    return queue.callbacks.replay(delivery_id)
+
+
+def check_callback(url: str, settings: Settings) -> None:
+    """
+    Raises:
+        CallbacksOff: nothing to sign with.
+        InvalidCallback, CallbackForbidden
+    """
+    if not url:
+        return
+    if not settings.callback_secret:
+        raise CallbacksOff("this API sends no callbacks: it has no secret to sign them with")
+    Egress(settings.callback_allow).check(url)

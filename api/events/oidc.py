@@ -1,0 +1,96 @@
+"""The token that Pub/Sub and Eventarc send: who signed it, for whom, and on whose behalf."""
+
+from __future__ import annotations
+
+import hmac
+import re
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import httpx
+from google.auth import exceptions, jwt
+
+from shoal.errors import BadEventSender, SenderCheckUnavailable
+
+CERTIFICATES = "https://www.googleapis.com/oauth2/v1/certs"
+ISSUERS = ("https://accounts.google.com", "accounts.google.com")
+SKEW_S = 10
+MIN_KEPT_S, MAX_KEPT_S = 300, 24 * 3600
+PAUSE_S = 60  # between two fetches for keys that nobody knows
+
+
+class GoogleTokens:
+    """Checks tokens against Google's certificates, which are kept as long as Google says."""
+
+    def __init__(self, audience: str, senders: Sequence[str], http: httpx.Client) -> None:
+        self.audience = audience
+        self.senders = tuple(senders)
+        self._http = http
+        self._fetching = threading.Lock()
+        self._certificates: dict[str, str] = {}
+        self._fetched_at = self._fresh_until = -MAX_KEPT_S * 1.0
+
+    def check(self, authorization: str) -> None:
+        """
+        Raises:
+            BadEventSender: no token, or one that proves nothing.
+            SenderCheckUnavailable: Google's certificates cannot be fetched.
+        """
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise BadEventSender(
+                "the request carries no token",
+                hint="Give the push subscription or the trigger a service account.",
+            )
+        claims = self._verified(token.strip())
+        if claims.get("iss") not in ISSUERS:
+            raise BadEventSender("the token is not from Google")
+        email = str(claims.get("email", "")).encode(errors="replace")
+        # Every one is compared, so that the time taken tells nothing.
+        known = [hmac.compare_digest(email, sender.encode()) for sender in self.senders]
+        if not any(known) or claims.get("email_verified") is not True:
+            raise BadEventSender(
+                "the token's service account may not send events",
+                hint="SHOAL_GCS_SENDERS names the service accounts that may.",
+            )
+
+    def _verified(self, token: str) -> Mapping[str, Any]:
+        """The claims of a token with a good signature, in time, and for us."""
+        try:
+            key_id = jwt.decode_header(token).get("kid")
+            if not isinstance(key_id, str):
+                raise ValueError("no key id")
+            certificates = self._known(key_id)
+            claims: Mapping[str, Any] = jwt.decode(
+                token, certificates, audience=self.audience, clock_skew_in_seconds=SKEW_S
+            )
+        except (exceptions.GoogleAuthError, ValueError, TypeError, AttributeError) as error:
+            raise BadEventSender(f"the token is not valid: {_line(error)}") from error
+        return claims
+
+    def _known(self, key_id: str) -> Mapping[str, str]:
+        with self._fetching:
+            at = time.monotonic()
+            stale = at > self._fresh_until
+            unknown = key_id not in self._certificates and at > self._fetched_at + PAUSE_S
+            if stale or unknown:
+                self._fetch(at)
+            return self._certificates
+
+    def _fetch(self, at: float) -> None:
+        try:
+            answer = self._http.get(CERTIFICATES).raise_for_status()
+            found = answer.json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise SenderCheckUnavailable(f"no certificates from Google: {error}") from error
+        self._certificates = {str(name): str(pem) for name, pem in found.items()}
+        age = re.search(r"max-age=(\d{1,9})", answer.headers.get("cache-control", ""))
+        kept = min(MAX_KEPT_S, max(MIN_KEPT_S, int(age[1]) if age else 0))
+        self._fetched_at, self._fresh_until = at, at + kept
+
+
+def _line(error: Exception) -> str:
+    """Why, without the token itself."""
+    return str(error).partition(":")[0][:100]

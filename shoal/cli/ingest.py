@@ -1,0 +1,143 @@
+"""The commands about what comes in by itself: rules, events, the sweep over the buckets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from shoal.cli import output
+from shoal.cli.session import Json, session_of
+from shoal.errors import InvalidRules
+from shoal.exits import Exit
+from shoal.settings import Settings, get_settings
+
+if TYPE_CHECKING:
+    from shoal.rules import Rules
+
+rules = typer.Typer(help="Rules: which uploads become jobs.", no_args_is_help=True)
+events = typer.Typer(help="Bucket events.", no_args_is_help=True)
+
+
+@rules.callback()
+def _rules() -> None:
+    """Rules: which uploads become jobs."""
+
+
+@events.callback()
+def _events() -> None:
+    """Bucket events."""
+
+
+@rules.command()
+def check(
+    ctx: typer.Context,
+    uri: Annotated[
+        str, typer.Argument(metavar="[URI]", help="An object, in a bucket or not.")
+    ] = "",
+    file: Annotated[
+        Path | None, typer.Option("--rules", envvar="SHOAL_RULES", help="The rules file.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Check the rules, and explain what becomes of an upload. Needs no API and no bucket."""
+    from shoal.rules import load
+
+    if file is None:
+        raise InvalidRules(["no rules file is given: use --rules, or set SHOAL_RULES"])
+    settings = get_settings()
+    loaded = load(file, settings)
+    if uri:
+        explanation = explain(uri, loaded, settings)
+        _show(explanation, session_of(ctx).json)
+        if explanation["outcome"] != "job":
+            raise typer.Exit(Exit.REFUSED)
+    elif session_of(ctx).json:
+        output.print_json({"rules": loaded.items})
+    else:
+        output.out.print(f"{output.counted(len(loaded.items), 'rule')}, no faults")
+
+
+def explain(uri: str, loaded: Rules, settings: Settings) -> dict[str, Any]:
+    """What becomes of an upload, and what each rule says to it, up to the one that decides."""
+    from shoal.intake import Skip, Upload, judge
+
+    considered: list[dict[str, str]] = []
+    for rule in loaded.items:
+        miss = rule.misses(uri)
+        considered.append({"rule": rule.name, "verdict": miss or "matches"})
+        if not miss:
+            break
+    found = judge(Upload(uri), loaded, settings)
+    answer: dict[str, Any] = {"uri": uri, "rules": considered}
+    if isinstance(found, Skip):
+        return answer | {"outcome": "skipped", "reason": found.reason, "detail": found.detail}
+    options = found.options.model_dump(exclude_defaults=True)
+    spec = {"prompts": found.prompts, "options": options, "results": found.results}
+    return answer | {"outcome": "job", **spec}
+
+
+def _show(explanation: dict[str, Any], json: bool) -> None:
+    if json:
+        output.print_json(explanation)
+        return
+    for each in explanation["rules"]:
+        output.out.print(f"{each['rule']}: {each['verdict']}", markup=False)
+    if explanation["outcome"] == "skipped":
+        detail = explanation["detail"] and f" ({explanation['detail']})"
+        output.out.print(f"no job: {explanation['reason']}{detail}", markup=False)
+        return
+    options = ", ".join(f"{name} {value}" for name, value in explanation["options"].items())
+    facts: dict[str, Any] = {
+        "prompts": ", ".join(explanation["prompts"]),
+        "options": options,
+        "results": explanation["results"],
+    }
+    output.out.print(output.facts(facts))
+
+
+@events.command()
+def skipped(ctx: typer.Context, json: Json = False) -> None:
+    """List announced uploads that led to no job, and why."""
+    session = session_of(ctx)
+    with session.connect() as client:
+        found = client.skipped()
+    if session.json:
+        output.print_json(found)
+        return
+    if not found.items:
+        output.err.print("nothing was skipped")
+        return
+    grid = output.table("when", "sender", "reason", "upload", "detail")
+    for item in found.items:
+        cells = (item.sender, item.reason, item.uri, item.detail)
+        grid.add_row(output.ago(item.at), *(output.printable(cell) for cell in cells))
+    output.out.print(grid)
+    counts = ", ".join(f"{count} {reason}" for reason, count in sorted(found.counts.items()))
+    output.err.print(f"in all: {counts}")
+
+
+def reconcile(
+    ctx: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what is missing.")] = False,
+    json: Json = False,
+) -> None:
+    """Queue the videos under the rules that have neither results nor a job."""
+    session = session_of(ctx)
+    queued, page = [], None
+    with session.connect() as client:
+        for page in client.reconcile(dry_run=dry_run):
+            queued += page.queued if session.json else []
+            for found in () if session.json else page.queued:
+                output.out.print(output.printable(found.uri), markup=False, soft_wrap=True)
+    if page is None:
+        return
+    if session.json:
+        output.print_json(page.model_dump() | {"queued": queued})
+        return
+    for where, why in page.unreadable.items():
+        output.err.print(f"not swept: {where}: {why}", markup=False)
+    did = "would be queued" if dry_run else "queued"
+    looked = f"{output.counted(page.objects, 'object')} looked at, {page.matched} under a rule"
+    output.err.print(f"{looked}, {page.missing} {did}")

@@ -1,0 +1,73 @@
+"""Patterns of object keys: ``*`` within a part of the path, ``**`` over any number of parts."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+WILD = re.compile(r"[*?\[]")
+
+
+@lru_cache(maxsize=1024)
+def compiled(pattern: str) -> re.Pattern[str]:
+    """The regular expression of a pattern, as shells with ``globstar`` understand it.
+
+    ``*`` and ``?`` and ``[a-z]`` (``[!a-z]``: not one of these) stop at a slash; a part that is
+    ``**`` stands for any number of parts, also none; at the end, for everything below.
+    """
+    parts = pattern.split("/")
+    last = len(parts) - 1
+    text = ""
+    for number, part in enumerate(parts):
+        if part == "**":
+            text += ".+" if number == last else "(?:.+/)?"
+        else:
+            text += _part(part) + ("" if number == last else "/")
+    return re.compile(text, re.DOTALL)
+
+
+def matches(pattern: str, key: str) -> bool:
+    return compiled(pattern).fullmatch(key) is not None
+
+
+def literal_prefix(pattern: str) -> str:
+    """What every key that matches begins with: where a listing starts."""
+    found = WILD.search(pattern)
+    return pattern[: found.start()] if found else pattern
+
+
+def reaches(pattern: str, folder: str, depth: int) -> bool:
+    """Whether the pattern could match a key that lies at least ``depth`` parts below a folder.
+
+    ``folder`` is a literal path, empty for the top. When in doubt the answer is yes.
+    """
+    wanted = pattern.split("/")
+    for part in filter(None, folder.split("/")):
+        if not wanted:
+            return False
+        if wanted[0] == "**":
+            return True
+        if not compiled(wanted.pop(0)).fullmatch(part):
+            return False
+    return "**" in wanted or len(wanted) >= depth
+
+
+def _part(pattern: str) -> str:
+    """One part of a path, between two slashes."""
+    text, position = "", 0
+    while position < len(pattern):
+        char = pattern[position]
+        position += 1
+        if char == "*":
+            text += "[^/]*"
+        elif char == "?":
+            text += "[^/]"
+        elif char == "[" and (end := pattern.find("]", position + 1)) > 0:
+            chars = pattern[position:end]
+            negated = chars.startswith("!")
+            inner = re.sub(r"([\\\[\]^&~|])", r"\\\1", chars.removeprefix("!"))
+            text += f"[^/{inner}]" if negated else f"(?!/)[{inner}]"
+            position = end + 1
+        else:
+            text += re.escape(char)
+    return text

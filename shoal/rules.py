@@ -1,0 +1,277 @@
+"""``rules.toml``: which uploads become jobs, with which prompts. The first rule that matches wins.
+
+[[rule]]
+name = "soccer"
+bucket = "gs://matches"                 # or s3://..., or a folder: file:///srv/videos
+key = "soccer/**/*.mp4"
+prompts = ["soccer player", "ball"]
+options = { sample_fps = 5 }
+results = "gs://matches-results/soccer" # left out: SHOAL_RESULTS
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from shoal import engines, globs
+from shoal.errors import InvalidRules, ShoalError
+from shoal.jobs import Options
+from shoal.prompts import clean_prompts
+from shoal.settings import Settings
+from shoal.storage import storage_for
+
+RESULT_DEPTH = 3  # '<results>/<video>/<job id>/<file>': no result lies less deep than this
+_BUCKET = re.compile(r"(gs|s3)://[^/]+|file:///.*")
+
+
+class Rule(BaseModel):
+    """One entry of ``rules.toml``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field("", max_length=100)
+    bucket: str = Field(description="gs://NAME or s3://NAME, which may be a pattern, or file:///…")
+    key: str = Field("**", min_length=1, max_length=1024, description="Pattern of the object's key")
+    prompts: tuple[str, ...]
+    options: Options = Options()
+    results: str = ""
+    prompts_from_metadata: bool = False
+
+    @field_validator("bucket")
+    @classmethod
+    def _is_bucket(cls, value: str) -> str:
+        value = value.rstrip("/")
+        if not _BUCKET.fullmatch(value):
+            raise ValueError("it looks like gs://NAME, s3://NAME or file:///FOLDER")
+        if not value.startswith("file:"):
+            _compile(value)
+        return value
+
+    @field_validator("key")
+    @classmethod
+    def _is_pattern(cls, value: str) -> str:
+        _compile(value)
+        return value
+
+    @field_validator("results")
+    @classmethod
+    def _no_slash(cls, value: str) -> str:
+        return value.rstrip("/")
+
+    @field_validator("prompts")
+    @classmethod
+    def _clean(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return clean_prompts(value)
+        except ShoalError as error:
+            raise ValueError(str(error)) from error
+
+    @property
+    def is_pattern_of_buckets(self) -> bool:
+        return not self.bucket.startswith("file:") and bool(globs.WILD.search(self.bucket))
+
+    @property
+    def prefix(self) -> str:
+        """What the URI of every match begins with, as far as it is known."""
+        if self.is_pattern_of_buckets:
+            return globs.literal_prefix(self.bucket)
+        if self.bucket.startswith("file:"):
+            return self.bucket + "/"
+        return f"{self.bucket}/{globs.literal_prefix(self.key)}"
+
+    def misses(self, uri: str) -> str:
+        """Why the rule does not match, in words; empty if it does."""
+        key = self._key_in(uri)
+        if key is None:
+            return f"not in {self.bucket}"
+        if not globs.matches(self.key, key):
+            return f"the key {key!r} does not match {self.key!r}"
+        return ""
+
+    def _key_in(self, uri: str) -> str | None:
+        """The key below the rule's bucket or folder; ``None`` in another one."""
+        if self.bucket.startswith("file:"):
+            if not uri.startswith(self.bucket + "/"):
+                return None
+            return unquote(uri.removeprefix(self.bucket + "/"))
+        scheme, _, rest = uri.partition("://")
+        bucket, _, key = rest.partition("/")
+        return key if globs.matches(self.bucket, f"{scheme}://{bucket}") else None
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The rules of one file, in their order.
+
+    Attributes:
+        default_results: where results go of rules that do not say.
+    """
+
+    items: tuple[Rule, ...]
+    default_results: str
+
+    def find(self, uri: str) -> Rule | None:
+        return next((rule for rule in self.items if not rule.misses(uri)), None)
+
+    def results_of(self, rule: Rule) -> str:
+        return rule.results or self.default_results
+
+    def results_roots(self) -> list[str]:
+        return list(dict.fromkeys([*map(self.results_of, self.items), self.default_results]))
+
+    def results_root_over(self, uri: str) -> str:
+        """The root of results under which something lies; empty if there is none."""
+        roots = self.results_roots()
+        return next((root for root in roots if uri.startswith(root.rstrip("/") + "/")), "")
+
+
+def load(path: Path, settings: Settings) -> Rules:
+    """Read and check a rules file.
+
+    Raises:
+        InvalidRules: all that is wrong with it, with line numbers.
+    """
+    try:
+        text = path.read_text("utf-8")
+        document = tomllib.loads(text)
+    except OSError as error:
+        raise InvalidRules([f"{path}: {error.strerror}"]) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidRules([f"{path.name}: {error}"]) from error
+    faults = [
+        (_line(text, rf"\s*\[*\s*{re.escape(name)}\b"), f"unknown entry {name!r}")
+        for name in document.keys() - {"rule"}
+    ]
+    entries = document.get("rule", [])
+    if not isinstance(entries, list):
+        raise InvalidRules([f"{path.name}: write [[rule]], in double brackets"])
+    rules: list[tuple[int, Rule]] = []
+    for number, entry in enumerate(entries, start=1):
+        try:
+            rule = Rule.model_validate({"name": f"rule {number}"} | _table(entry))
+            rules.append((number, rule.model_copy(update=_canonical(rule, settings))))
+        except ValidationError as error:
+            for each in error.errors(include_url=False):
+                field = str(each["loc"][0]) if each["loc"] else ""
+                where = ".".join(map(str, each["loc"]))
+                faults.append((_line_of(text, number, field), f"{where}: {_words(each)}"))
+        except ShoalError as error:
+            faults.append((_line_of(text, number, "bucket"), str(error)))
+    checked = Rules(tuple(rule for _, rule in rules), _canonical_uri(settings.results_root))
+    for number, rule in rules:
+        for field, fault in _faults(rule, checked, settings):
+            faults.append((_line_of(text, number, field), f"rule {rule.name!r}: {fault}"))
+    if faults:
+        raise InvalidRules([f"{path.name}:{line}: {fault}" for line, fault in sorted(faults)])
+    return checked
+
+
+# --- what is wrong with a rule beside its form ----------------------------------------------------
+
+
+def _faults(rule: Rule, rules: Rules, settings: Settings) -> Iterator[tuple[str, str]]:
+    """(field, fault) of a well-formed rule among the others."""
+    if [other.name for other in rules.items].count(rule.name) > 1:
+        yield "name", "another rule has the same name"
+    try:
+        asked = engines.features(rule.options, (), ())
+        engines.check(rule.options.engine, rule.prompts, asked)
+    except ShoalError as error:
+        yield "prompts", str(error)
+    if rule.prompts_from_metadata and not rule.bucket.startswith("gs://"):
+        # S3 events and listings carry none: the job would depend on who announced the video.
+        yield "prompts_from_metadata", "only gs:// events carry the metadata of an object"
+    results = rules.results_of(rule)
+    try:
+        storage_for(results, settings).key(results + "/x")
+    except ShoalError as error:
+        yield "results", str(error)
+        return
+    if _feeds_itself(rule, results):
+        yield (
+            "results" if rule.results else "key",
+            f"its results go to {results}, where it would take them for uploads: "
+            "narrow 'key', or set 'results' to another bucket or folder",
+        )
+    elif not rule.is_pattern_of_buckets and (root := rules.results_root_over(rule.prefix)):
+        yield "bucket", f"it lies within {root}, where results go: nothing there is ever taken"
+
+
+def _feeds_itself(rule: Rule, results: str) -> bool:
+    """Whether results could match their own rule."""
+    if rule.bucket.startswith("file:"):
+        if not (results + "/").startswith(rule.bucket + "/"):
+            return False
+        below = unquote(results.removeprefix(rule.bucket).lstrip("/"))
+        return globs.reaches(rule.key, below, RESULT_DEPTH)
+    scheme, _, rest = results.partition("://")
+    bucket, _, folder = rest.partition("/")
+    if not globs.matches(rule.bucket, f"{scheme}://{bucket}"):
+        return False
+    return globs.reaches(rule.key, folder, RESULT_DEPTH)
+
+
+def _canonical(rule: Rule, settings: Settings) -> dict[str, str]:
+    """File URIs as ``FileStorage`` spells them, so that they compare.
+
+    Raises:
+        LocationForbidden, UnsupportedLocation: a bucket or folder that cannot be read here.
+    """
+    bucket = rule.bucket
+    if bucket.startswith("file:"):
+        storage_for(bucket, settings).key(bucket)
+    else:
+        storage_for(bucket, settings)
+    return {"bucket": _canonical_uri(bucket), "results": _canonical_uri(rule.results)}
+
+
+def _canonical_uri(uri: str) -> str:
+    if not uri.startswith("file:"):
+        return uri.rstrip("/")
+    return Path("/" + unquote(uri.removeprefix("file:").lstrip("/"))).resolve().as_uri()
+
+
+def _compile(pattern: str) -> None:
+    try:
+        globs.compiled(pattern)
+    except re.error as error:
+        raise ValueError(f"not a pattern: {error}") from error
+
+
+# --- where it is wrong ----------------------------------------------------------------------------
+
+
+def _table(entry: Any) -> dict[str, Any]:
+    return entry if isinstance(entry, dict) else {"": entry}
+
+
+def _words(fault: Any) -> str:
+    return str(fault["msg"]).removeprefix("Value error, ")
+
+
+def _line_of(text: str, number: int, field: str) -> int:
+    """The line of a field of the n-th rule; of the rule itself where the field is not written."""
+    headers = [
+        index
+        for index, line in enumerate(text.splitlines(), start=1)
+        if re.match(r"\s*\[\[\s*[\"']?rule[\"']?\s*\]\]", line)
+    ]
+    if len(headers) < number:  # written as an inline array
+        return _line(text, r"\s*rule\s*=")
+    start = headers[number - 1]
+    end = headers[number] - 1 if number < len(headers) else None
+    block: Sequence[str] = text.splitlines()[start:end]
+    pattern = re.compile(rf"\s*(\[\s*rule\s*\.\s*)?[\"']?{re.escape(field)}[\"']?\s*[=.\]]")
+    return next((start + n for n, line in enumerate(block, 1) if pattern.match(line)), start)
+
+
+def _line(text: str, pattern: str) -> int:
+    return next((n for n, line in enumerate(text.splitlines(), 1) if re.match(pattern, line)), 1)

@@ -1,0 +1,67 @@
+"""Patterns, and what is wrong with a rules file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shoal import globs, rules
+from shoal.errors import InvalidRules
+from shoal.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("pattern", "key", "expected"),
+    [
+        ("**", "a/b", True),
+        ("*.mp4", "a/b.mp4", False),
+        ("**/*.mp4", "b.mp4", True),
+        ("**/*.mp4", "x/y/b.mp4", True),
+        ("a/**", "a", False),
+        ("a/**/b", "a/b", True),
+        ("a?c", "a/c", False),
+        ("[!a]x", "/x", False),
+        ("[a-c]x", "bx", True),
+        ("a+(b).mp4", "a+(b).mp4", True),
+    ],
+)
+def test_patterns(pattern: str, key: str, expected: bool) -> None:
+    assert globs.matches(pattern, key) is expected
+
+
+HEAD = '[[rule]]\nbucket = "gs://in"\nprompts = ["person"]\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("[[rule]\n", "line 1"),
+        ('[[rule]]\nbucket = "gs://in"\nprompts = []\n', "rules.toml:3: prompts: no prompt"),
+        (HEAD + "[[rule]]\n" + 'bucket = "ftp://x"\n', "rules.toml:5: bucket: it looks like"),
+        (HEAD + "colour = 1\n", "rules.toml:4: colour: Extra"),
+        (HEAD + '[rule.options]\nengine = "oracle"\n', "no engine 'oracle'"),
+        (HEAD + 'results = "gs://in/r"\n', "rules.toml:4: rule 'rule 1': its results go to"),
+        (HEAD + 'key = "r/a/*.mp4"\nresults = "gs://in/r"\n', "lies within gs://in/r"),
+        (HEAD + 'key = "[z-a]"\n', "rules.toml:4: key: not a pattern"),
+        ('[[rule]]\nbucket = "file:///etc"\nprompts = ["car"]\n', "rules.toml:2: outside"),
+        (HEAD.replace("gs:", "s3:") + "prompts_from_metadata = true\n", "rules.toml:4:"),
+        ('[[rules]]\nbucket = "gs://in"\n', "rules.toml:1: unknown entry 'rules'"),
+    ],
+)
+def test_a_fault_is_named_with_its_line(tmp_path: Path, text: str, fault: str) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text(text)
+    with pytest.raises(InvalidRules) as raised:
+        rules.load(path, Settings(data_dir=tmp_path))
+    assert any(fault in each for each in raised.value.faults), raised.value.faults
+
+
+def test_the_first_match_wins(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    narrow = HEAD + 'name = "narrow"\nkey = "soccer/**"\nresults = "gs://out"\n'
+    path.write_text(narrow + HEAD + 'name = "wide"\nresults = "gs://out"\n')
+    loaded = rules.load(path, Settings(data_dir=tmp_path))
+    found = [loaded.find(f"gs://in/{key}") for key in ("soccer/a.mp4", "a.mp4")]
+    assert [rule and rule.name for rule in found] == ["narrow", "wide"]
+    assert loaded.find("gs://other/a.mp4") is None
