@@ -21,16 +21,13 @@ COOKIE = "shoal_token"
 OPEN_PATHS = ("/healthz", "/readyz", LOGIN)  # probes carry no token and tell nothing
 OPEN_FILES = "/static/"  # the look of the login page
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+EVENT_PATHS = ("/events/gcs", "/events/s3")  # their senders are checked by api.events.senders
 
 
 def is_known(given: bytes, tokens: Sequence[SecretStr]) -> bool:
     """Whether it is one of the tokens. All are compared, so that the time taken tells nothing."""
     known = [token.get_secret_value().encode() for token in tokens]
     return any([hmac.compare_digest(given, each) for each in known])  # noqa: C419
-
-
-OPEN_PATHS = ("/healthz", "/readyz")  # probes carry no token and tell nothing
-EVENT_PATHS = ("/events/gcs", "/events/s3")  # their senders are checked by api.events.senders
 
 
 class Gate:
