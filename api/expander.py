@@ -19,7 +19,7 @@ from redis.exceptions import LockError
 from redis.lock import Lock
 
 from api.videos import specify
-from shoal.batches import Batch, Batches, BatchSkip, Cursor
+from shoal.batches import Batch, Batches, BatchSkip, Cursor, submission_of
 from shoal.errors import (
     BatchNotFound,
     Failure,
@@ -39,7 +39,6 @@ from shoal.rules_file import RulesFile
 from shoal.settings import Settings
 from shoal.storage import ObjectInfo, storage_for
 from shoal.storage.files import FileStorage
-from shoal.wire import Submission
 
 PAGE = 200  # objects, URIs or jobs that are dealt with together
 ASKERS = 8  # URIs looked up at a time
@@ -160,7 +159,7 @@ class Expander:
             ShoalError: a transient one: the page is tried again.
         """
         try:
-            return specify(_submission(batch, uri), self._settings, info)
+            return specify(submission_of(batch.work, uri), self._settings, info)
         except ShoalError as error:
             if error.transient:
                 raise
@@ -169,7 +168,7 @@ class Expander:
     def _objects(self, batch: Batch, held: _Held) -> None:
         cursor = batch.cursor
         pattern = UriPattern(batch.work.globs[cursor.glob])
-        listing = held.listing(pattern, cursor, self._settings)
+        listing = held.take_listing(cursor) or _Listing(pattern, cursor, self._settings)
         objects = list(islice(listing.objects, PAGE))
         specs: list[JobSpec] = []
         skipped: list[BatchSkip] = []
@@ -188,10 +187,9 @@ class Expander:
             after = cursor.model_copy(update={"after": objects[-1].uri})
         else:
             after = Cursor(uris=cursor.uris, glob=cursor.glob + 1)
+        self.batches.advance(batch, after, seen=len(objects), skipped=skipped, rejected=rejected)
         listing.cursor = after
-        self.batches.advance(
-            batch, after, seen=len(objects), skipped=skipped, rejected=rejected
-        )
+        held.listing = listing
 
     def _unwanted(self, info: ObjectInfo, pattern: UriPattern) -> BatchSkip | None:
         upload = Upload.of(info)
@@ -278,14 +276,15 @@ class _Held:
 
     Attributes:
         place: the cursor of a retry.
+        listing: where the last page ended; none if that was not kept in Redis.
     """
 
     def __init__(self, lock: Lock, beat_s: float) -> None:
         self.lock = lock
         self.place = ""
+        self.listing: _Listing | None = None
         self._beat_s = beat_s
         self._kept = time.monotonic()
-        self._listing: _Listing | None = None
 
     def keep(self) -> None:
         """Renew the lock when it is time.
@@ -297,19 +296,10 @@ class _Held:
             self.lock.reacquire()
             self._kept = time.monotonic()
 
-    def listing(self, pattern: UriPattern, cursor: Cursor, settings: Settings) -> _Listing:
-        """The one that stands at the cursor: that of the last page, or a new one."""
-        if self._listing is None or self._listing.cursor != cursor:
-            self._listing = _Listing(pattern, cursor, settings)
-        return self._listing
-
-
-def _submission(batch: Batch, uri: str) -> Submission:
-    """What ``POST /videos`` would be given for one video."""
-    work = batch.work
-    return Submission(
-        uri=uri, prompts=work.prompts, objects=work.objects, options=work.options
-    )
+    def take_listing(self, cursor: Cursor) -> _Listing | None:
+        """The one that stands at the cursor. A page that goes wrong does not leave it behind."""
+        found, self.listing = self.listing, None
+        return found if found and found.cursor == cursor else None
 
 
 class ExpanderThread(threading.Thread):

@@ -27,6 +27,7 @@ from shoal.jobs import Options, State
 from shoal.prompts import MAX_VISUAL_PROMPTS, VisualPrompt
 from shoal.records import Progress, now
 from shoal.totals import Totals
+from shoal.wire import Submission
 from shoal.workers import list_workers
 
 if TYPE_CHECKING:  # the client reads these models and needs no Redis
@@ -423,6 +424,18 @@ class Batches:
 
     def _totals(self, batch_id: str) -> Totals:
         return Totals(self.redis, self.key(batch_id))
+
+
+def submission_of(work: BatchWork, uri: str) -> Submission:
+    """What ``POST /videos`` would be given for one video of a batch."""
+    return Submission.model_construct(
+        uri=uri,
+        prompts=work.prompts,
+        objects=work.objects,
+        remove_objects=[],
+        options=work.options,
+        callback=work.callback,
+    )
 
 
 def _state(batch: Batch, counts: dict[State, int]) -> BatchState:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shoal.cli import output
+from shoal.cli import batches, output
+from shoal.cli.batches import is_pattern
 from shoal.cli.pointing import parse_removal, read_objects
 from shoal.cli.session import Batch, Json, resolve, session_of
 from shoal.errors import ResultNotFound
@@ -27,7 +28,10 @@ def submit(
     ctx: typer.Context,
     sources: Annotated[
         list[str],
-        typer.Argument(metavar="SOURCE...", help="Videos, folders of frames (uploaded), or URIs."),
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Videos, folders of frames (uploaded), or URIs; with wildcards they are a batch.",
+        ),
     ],
     prompt: Annotated[
         list[str] | None, typer.Option("--prompt", "-p", help="What to find; repeat it for more.")
@@ -66,10 +70,16 @@ def submit(
         typer.Option(help="Frame to start at, from 0. [default: the first; backward: the last]"),
     ] = None,
     callback: Annotated[str, typer.Option(metavar="URL", help="Where to tell how it ended.")] = "",
+    name: Annotated[
+        str, typer.Option(help="Make a batch of the sources, and call it so.", show_default=False)
+    ] = "",
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Wait for the outcome.")] = False,
     json: Json = False,
 ) -> None:
-    """Submit videos: **shoal submit match.mp4 -p person -p ball --watch**"""
+    """Submit videos: **shoal submit match.mp4 -p person -p ball --watch**
+
+    A URI with wildcards is a batch: `shoal submit "gs://bucket/2025/**/*.mp4" -p person`
+    """
     from shoal.cli.watching import follow
 
     given = {
@@ -90,6 +100,21 @@ def submit(
     pointed = read_objects(objects)
     prompts = clean_prompts(prompt or [], may_lack=bool(pointed))
     removals = [parse_removal(text) for text in remove_object or []]
+    if name or any(map(is_pattern, sources)):
+        if removals:
+            raise typer.BadParameter("--remove-object is about one video, not about a batch.")
+        session = session_of(ctx)
+        with session.connect() as client:
+            submitted = client.batches.submit(
+                prompts,
+                uris=[_uri(client, source) for source in sources if not is_pattern(source)],
+                globs=filter(is_pattern, sources),
+                objects=pointed,
+                name=name,
+                callback=callback,
+                **options,
+            )
+            return batches.finish(session, client, submitted, watch)
     batch = Batch(session_of(ctx))
     with batch.session.connect() as client:
         batch.run(
