@@ -12,13 +12,14 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 from starlette.concurrency import run_in_threadpool
 
-from api import callbacks, health, problems, queue, results, sweep, uploads, videos
+from api import batches, callbacks, health, problems, queue, results, sweep, uploads, videos
 from api.auth import Gate
 from api.deliverer import Deliverer
 from api.deps import TOKEN
 from api.egress import Egress
 from api.events import routes as events
 from api.events.senders import Senders
+from api.expander import ExpanderThread
 from api.limits import BodyLimit
 from api.reaper import ReaperThread
 from api.reconcile import SweepThread
@@ -27,6 +28,7 @@ from shoal.errors import RedisUnavailable, RequestError, Unauthorized
 from shoal.queue import connect, open_queue
 from shoal.rules_file import RulesFile
 from shoal.settings import Settings
+from shoal.upkeep import Upkeep
 
 DESCRIPTION = """
 A video and a few words in; tracked masks and an overlay video out.
@@ -59,9 +61,12 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
         connection.set_retry(Retry(ConstantBackoff(0.1), 1))
         app.state.queue = open_queue(settings, connection)
         uploads.remove_stale_partials(settings)
-        reaper = ReaperThread(app.state.queue)
+        upkeep = Upkeep(app.state.queue, settings.retention_days)
+        reaper = ReaperThread(app.state.queue, upkeep.run)
         sweeper = SweepThread(app.state.queue, rules, settings)
+        expander = ExpanderThread(app.state.queue, rules, settings)
         reaper.start()
+        expander.start()
         sweeper.start()
         egress = Egress(settings.callback_allow)
         deliverer = Deliverer(app.state.queue.callbacks, settings.callback_secret, egress)
@@ -70,6 +75,7 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
         try:
             yield
         finally:
+            await run_in_threadpool(expander.stop)
             await run_in_threadpool(sweeper.stop)
             await run_in_threadpool(reaper.stop)
             if settings.callback_secret:
@@ -94,6 +100,7 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
     for router in (
         health.index,
         videos.router,
+        batches.router,
         results.router,
         uploads.router,
         queue.router,

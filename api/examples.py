@@ -72,6 +72,7 @@ QUEUED: dict[str, Any] = {
     "results": {},
     "summary": {},
     "callbacks": [],
+    "batches": [],
 }
 
 SUCCEEDED: dict[str, Any] = QUEUED | {
@@ -142,10 +143,33 @@ RESULT_FILES: dict[str, Any] = {
     ],
 }
 
+PARTS: dict[str, Any] = {
+    "items": [{"number": 1, "attempt": 1, "frames": 60, "url": f"/videos/{JOB_ID}/parts/1"}]
+}
+
+BULK: dict[str, Any] = {"action": "retry", "filter": {"cause": "storage_unavailable"}}
+
+BULK_RESULT: dict[str, Any] = {"changed": 17, "skipped": 0, "next_cursor": ""}
+
+ENGINES: dict[str, Any] = {
+    "items": [
+        {"name": "auto", "workers": 2, "code": "", "reason": "", "hint": ""},
+        {
+            "name": "cpu",
+            "workers": 2,
+            "code": "unknown_prompt",
+            "reason": "the cpu engine has no word for 'goalkeeper'",
+            "hint": "It knows: adult, aeroplane, ...",
+        },
+        {"name": "sam3", "workers": 0, "code": "", "reason": "", "hint": ""},
+    ]
+}
+
 QUEUE: dict[str, Any] = {
     "queued": 12,
     "running": 1,
     "oldest_queued_s": 4.2,
+    "paused": False,
     "jobs": {"queued": 12, "running": 1, "succeeded": 310, "failed": 2, "cancelled": 0},
     "workers": [
         {

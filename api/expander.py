@@ -153,7 +153,9 @@ class Expander:
         cursor = batch.cursor.model_copy(update={"uris": batch.cursor.uris + len(uris)})
         self.batches.advance(batch, cursor, seen=len(uris), rejected=rejected)
 
-    def _looked_up(self, batch: Batch, uri: str, info: ObjectInfo | None = None) -> JobSpec | BatchSkip:
+    def _looked_up(
+        self, batch: Batch, uri: str, info: ObjectInfo | None = None
+    ) -> JobSpec | BatchSkip:
         """
         Raises:
             ShoalError: a transient one: the page is tried again.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Annotated, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from fastapi import APIRouter, Body, Query, Response
+from pydantic import Field
 
 from api import examples
 from api.callbacks import check_callback
@@ -35,6 +37,7 @@ from shoal.errors import (
     UploadTooLarge,
     VideoTooLarge,
 )
+from shoal.indexes import Filter
 from shoal.jobs import JobSpec, Options, State
 from shoal.parts import remove_parts
 from shoal.prompts import Removal, VisualPrompt, clean_objects, clean_prompts
@@ -43,12 +46,22 @@ from shoal.records import Record
 from shoal.results import results_folder
 from shoal.settings import Settings
 from shoal.storage import ObjectInfo, Storage, storage_for
-from shoal.wire import Attempts, Page, Submission, Timeline
+from shoal.wire import Attempts, Bulk, BulkResult, Page, Submission, Timeline
 from shoal.workers import list_workers
 
+BULK = 200  # jobs that one call looks at
+RETRIED = (State.FAILED, State.CANCELLED)
+CANCELLED = (State.QUEUED, State.RUNNING)
 CURSOR = r"^(\d+(\.\d+)?~[0-9a-f]{24})?$"
 
 router = APIRouter(prefix="/videos", tags=["videos"])
+
+
+class ListQuery(Filter):
+    """``GET /videos``."""
+
+    limit: int = Field(50, ge=1, le=200)
+    cursor: str = Field("", pattern=CURSOR, description="'next_cursor' of a page.")
 
 
 @router.post(
@@ -99,16 +112,33 @@ def submit(
 @router.get("", responses=shown(200, "One page.", examples.PAGE))
 def list_videos(
     queue: QueueDep,
-    state: State | None = None,
-    text: Annotated[
-        str, Query(max_length=200, description="In the id, the URI or a prompt; any case.")
-    ] = "",
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str, Query(pattern=CURSOR, description="'next_cursor' of a page.")] = "",
+    wanted: Annotated[ListQuery, Query()],
 ) -> Page:
-    """Jobs, newest first."""
-    items, next_cursor = queue.records.page(state=state, search=text, limit=limit, cursor=cursor)
+    """Jobs, newest first. What must hold of them may be given in any combination."""
+    items, next_cursor = queue.records.page(wanted, limit=wanted.limit, cursor=wanted.cursor)
     return Page(items=items, next_cursor=next_cursor)
+
+
+@router.post("/bulk", responses=shown(200, "What this call did.", examples.BULK_RESULT))
+def bulk(
+    request: Annotated[Bulk, Body(examples=[examples.BULK])],
+    queue: QueueDep,
+    settings: SettingsDep,
+) -> BulkResult:
+    """Retry or cancel all jobs that a filter lets through, 200 a call."""
+    page, next_cursor = queue.records.page(request.filter, limit=BULK, cursor=request.cursor)
+    able = RETRIED if request.action == "retry" else CANCELLED
+    changed = 0
+    for record in page:
+        if record.state not in able or record.cancel_requested:
+            continue
+        with suppress(StateConflict):  # it went on in between
+            if request.action == "retry":
+                queue.retry(record.id)
+            else:
+                cancel(record.id, queue, settings)
+            changed += 1
+    return BulkResult(changed=changed, skipped=len(page) - changed, next_cursor=next_cursor)
 
 
 @router.get(
@@ -204,9 +234,7 @@ def check_asked(submission: Submission) -> Asked:
     return Asked(prompts, objects, removals, options)
 
 
-def specify(
-    submission: Submission, settings: Settings, video: ObjectInfo | None = None
-) -> JobSpec:
+def specify(submission: Submission, settings: Settings, video: ObjectInfo | None = None) -> JobSpec:
     """The job that a request asks for; reads no more of the video than its size.
 
     Args:

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
 from urllib.parse import quote
@@ -110,8 +111,8 @@ class Client:
     ) -> Iterator[Record]:
         """Jobs, newest first, fetched as they are asked for; ``limit`` of them or all."""
         query = {"state": str(state) if state else None, "text": text or None}
-        query = {name: value for name, value in query.items() if value is not None}
-        return self._paged(Page, "/videos", query, limit, PAGE)
+        given = {name: value for name, value in query.items() if value is not None}
+        return self._paged(Page, "/videos", given, limit, PAGE)
 
     def cancel(self, job_id: str) -> Record:
         return self._json(Record, "DELETE", _job(job_id))
@@ -174,7 +175,7 @@ class Client:
         open_ids = list(dict.fromkeys(job_ids))
         while open_ids:
             for job_id in tuple(open_ids):
-                record = self._patiently(lambda job_id=job_id: self.get(job_id), poll_s)
+                record = self._patiently(partial(self.get, job_id), poll_s)
                 if record.state.is_final:
                     open_ids.remove(job_id)
                 if record != last.get(job_id):

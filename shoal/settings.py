@@ -36,6 +36,7 @@ class Settings(BaseSettings):
     api_port: int = Field(8000, ge=0, le=65535)
     api_tokens: Annotated[tuple[SecretStr, ...], NoDecode] = ()  # comma-separated
     max_upload_bytes: int = Field(50 * GIB, gt=0)
+    retention_days: float = Field(30, ge=0)  # a job is forgotten so long after its end; 0: never
     callback_secret: Annotated[tuple[SecretStr, ...], NoDecode] = ()  # whsec_...; two to change it
     callback_allow: Annotated[tuple[str, ...], NoDecode] = ()  # private hosts and networks
 

@@ -163,12 +163,12 @@ def _show(batch: BatchStatus) -> None:
             }
         )
     )
-    if batch.error:
+    if error := batch.error:
         output.out.print()
         output.out.print(
-            Text.assemble((f"{batch.error.code}: ", "bold red"), output.printable(batch.error.message))
+            Text.assemble((f"{error.code}: ", "bold red"), output.printable(error.message))
         )
-        output.out.print(Text.assemble(("hint: ", "bold"), output.printable(batch.error.hint)))
+        output.out.print(Text.assemble(("hint: ", "bold"), output.printable(error.hint)))
 
 
 def _show_skipped(client: Client, batch: BatchStatus) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from shoal.cli import batches, output
 from shoal.cli.batches import is_pattern
 from shoal.cli.pointing import parse_removal, read_objects
-from shoal.cli.session import Batch, Json, resolve, session_of
+from shoal.cli.session import Batch, Json, Session, resolve, session_of
 from shoal.errors import ResultNotFound
 from shoal.exits import Exit
 from shoal.jobs import Direction, State
@@ -103,18 +104,9 @@ def submit(
     if name or any(map(is_pattern, sources)):
         if removals:
             raise typer.BadParameter("--remove-object is about one video, not about a batch.")
-        session = session_of(ctx)
-        with session.connect() as client:
-            submitted = client.batches.submit(
-                prompts,
-                uris=[_uri(client, source) for source in sources if not is_pattern(source)],
-                globs=filter(is_pattern, sources),
-                objects=pointed,
-                name=name,
-                callback=callback,
-                **options,
-            )
-            return batches.finish(session, client, submitted, watch)
+        work = {"prompts": prompts, "objects": pointed, "name": name, "callback": callback}
+        _submit_batch(session_of(ctx), sources, work | options, watch)
+        return
     batch = Batch(session_of(ctx))
     with batch.session.connect() as client:
         batch.run(
@@ -133,6 +125,18 @@ def submit(
     batch.finish(_show_outcomes if watch else _show_submitted)
     if watch:
         _exit_for(batch.records)
+
+
+def _submit_batch(
+    session: Session, sources: Sequence[str], work: Mapping[str, Any], watch: bool
+) -> None:
+    with session.connect() as client:
+        batch = client.batches.submit(
+            uris=[_uri(client, source) for source in sources if not is_pattern(source)],
+            globs=filter(is_pattern, sources),
+            **work,
+        )
+        batches.finish(session, client, batch, watch)
 
 
 def list_jobs(

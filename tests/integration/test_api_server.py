@@ -157,6 +157,7 @@ def test_jobs_of_vanished_workers_come_back(
 
 def test_the_examples_are_true() -> None:
     Submission.model_validate(examples.SUBMISSION)
+    BatchRequest.model_validate(examples.BATCH_REQUEST)
     clean_objects(Submission.model_validate(examples.POINTING).objects)
     models: list[tuple[Any, dict[str, Any]]] = [
         (Record, examples.QUEUED),
@@ -166,6 +167,8 @@ def test_the_examples_are_true() -> None:
         (ResultFiles, examples.RESULT_FILES),
         (QueueStatus, examples.QUEUE),
         (Deliveries, examples.DELIVERIES),
+        (BatchPage, examples.BATCH_PAGE),
+        (BatchSkips, examples.BATCH_SKIPS),
         (Upload, examples.UPLOAD),
     ]
     for model, example in models:
