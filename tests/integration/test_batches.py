@@ -10,19 +10,19 @@ from pathlib import Path
 import pytest
 
 from api.expander import PAGE, Expander
-from shoal.batches import Batches, BatchRequest, BatchState, BatchStatus
+from shoal.batches import Batches, BatchRequest, BatchState
 from shoal.client import Client
 from shoal.errors import (
     ApiError,
-    BadVideo,
     BatchNotFound,
     Failure,
     SourceNotFound,
-    StorageUnavailable,
+    VideoError,
 )
 from shoal.indexes import Filter
 from shoal.jobs import State
 from shoal.queue import JobQueue
+from shoal.records import Progress
 from shoal.rules_file import RulesFile
 from shoal.settings import Settings
 from shoal.storage import gcs, s3
@@ -113,7 +113,8 @@ def test_every_object_of_a_pattern_is_a_job_once(
     place: tuple[str, Put], batches: Batches, expander: Expander, queue: JobQueue
 ) -> None:
     bucket, put = place
-    keys = [f"m/{n % 3}/{n // 3 % 2}/+%20 {n}.mp4" for n in range(MANY)]
+    many = MANY // 2 + 50 if bucket.startswith("s3:") else MANY  # moto is slow
+    keys = [f"m/{n % 3}/{n // 3 % 2}/+%20 {n}.mp4" for n in range(many)]
     others = ["m/notes.txt", "m/0/.hidden.mp4", "n/x.mp4", "x.mp4", "m/a_segmented.mp4.tmp"]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(put, keys + others))
@@ -121,18 +122,18 @@ def test_every_object_of_a_pattern_is_a_job_once(
     work(expander)
     status = batches.status(batches.get(batch.id))
     assert (status.state, status.videos, status.objects_seen) == (
-        BatchState.RUNNING, MANY, MANY + 3,
+        BatchState.RUNNING, many, many + 3,
     )  # fmt: skip
-    assert status.counts[State.QUEUED] == len(set(queued(queue))) == MANY
+    assert status.counts[State.QUEUED] == len(set(queued(queue))) == many
     assert status.skipped == {"temporary_name": 2, "wrong_suffix": 1}
     uris = {queue.records.get(i.decode()).spec.uri for i in queued(queue)}
-    assert len(uris) == MANY
+    assert len(uris) == many
     assert all(uri.startswith(f"{bucket}/m/") for uri in uris)
 
     again = batches.create(asked(globs=[f"{bucket}/m/**/*.mp4"]))
     work(expander)
-    assert batches.status(again).videos == MANY
-    assert queue.depth().queued == len(queued(queue)) == MANY
+    assert batches.status(again).videos == many
+    assert queue.depth().queued == len(queued(queue)) == many
 
 
 def test_uris_are_judged_one_by_one(settings: Settings, queue: JobQueue) -> None:
@@ -198,7 +199,7 @@ def test_a_lost_page_is_looked_at_again(
 def test_an_api_that_is_killed_is_continued(
     settings: Settings, queue: JobQueue, batches: Batches, processes: Processes
 ) -> None:
-    pattern = files(settings, MANY)
+    pattern = files(settings, 5 * PAGE)
     client = processes.api()
     batch = client.batches.submit("person", globs=[pattern])
     eventually(lambda: batches.get(batch.id).cursor.after, "the first page")
@@ -209,9 +210,9 @@ def test_an_api_that_is_killed_is_continued(
     client = processes.api()
     eventually(lambda: not batches.get(batch.id).is_expanding, "the rest")
     status = client.batches.get(batch.id)
-    assert (status.videos, status.objects_seen, status.state) == (MANY, MANY, "running")
+    assert (status.videos, status.objects_seen, status.state) == (5 * PAGE, 5 * PAGE, "running")
     jobs = queued(queue)
-    assert len(jobs) == len(set(jobs)) == MANY
+    assert len(jobs) == len(set(jobs)) == 5 * PAGE
 
 
 def test_one_api_has_a_batch_at_a_time(
@@ -262,8 +263,8 @@ def test_what_stops_the_looking_up_is_told_and_a_retry_goes_on(
 # --- what becomes of the jobs --------------------------------------------------------------------
 
 
-def failure(code: type[BadVideo] | type[StorageUnavailable] = BadVideo) -> Failure:
-    return Failure.of(code("broken"))
+def failure() -> Failure:
+    return Failure.of(VideoError("broken"))
 
 
 def test_the_counts_are_those_of_the_jobs(
@@ -280,14 +281,14 @@ def test_the_counts_are_those_of_the_jobs(
     assert status.counts == {
         State.QUEUED: 4, State.RUNNING: 1, State.SUCCEEDED: 1, State.FAILED: 3, State.CANCELLED: 1,
     }  # fmt: skip
-    assert status.failures == {BadVideo.code: 3}
+    assert status.failures == {VideoError.code: 3}
     assert status.progress == 0.5
     assert not status.is_over
     for state, count in status.counts.items():
         found, _ = queue.records.page(Filter(batch=batch.id, state=state))
         assert len(found) == count
         assert {record.state for record in found} == {state}
-    found, _ = queue.records.page(Filter(batch=batch.id, cause=BadVideo.code))
+    found, _ = queue.records.page(Filter(batch=batch.id, cause=VideoError.code))
     assert len(found) == 3
 
 
@@ -306,7 +307,7 @@ def test_time_spent_and_left(
         queue.redis.hset(key, "started_at", lease.record.started_at - spent)  # type: ignore[operator]
         lease.succeed({}, {})
     lease = take(queue)
-    lease.progress("predict", frames=25, frames_expected=100, fps=5.0)
+    lease.beat(Progress(stage="predict", frames=25, frames_expected=100, fps=5.0))
     status = batches.status(batches.get(batch.id))
     assert status.gpu_seconds == pytest.approx(200, abs=5)
     assert status.progress == pytest.approx(2.25 / 4)
@@ -379,7 +380,7 @@ def test_a_batch_is_forgotten_with_its_jobs(
     upkeep.forget_old()
     with pytest.raises(BatchNotFound):
         batches.get(batch.id)
-    assert [key for key in queue.redis.keys() if b"batch" in key] == []
+    assert list(queue.redis.scan_iter("*batch*")) == []
 
 
 # --- over HTTP -----------------------------------------------------------------------------------
@@ -436,10 +437,7 @@ def test_there_is_no_such_batch(client: Client) -> None:
 def test_a_cancelled_batch_is_not_retried(client: Client, video: Path) -> None:
     batch = client.batches.submit("person", uris=[video.as_uri()])
     client.batches.cancel(batch.id)
-    last: BatchStatus | None = None
-    for last in client.batches.watch(batch.id, poll_s=0.05):
-        pass
-    assert last
+    *_, last = client.batches.watch(batch.id, poll_s=0.05)
     assert last.state == BatchState.CANCELLED
     with pytest.raises(ApiError) as caught:
         client.batches.retry(batch.id)

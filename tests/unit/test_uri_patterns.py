@@ -48,7 +48,6 @@ def test_a_folder_may_be_listed_under_another_name() -> None:
         "gs://b*/x",
         "gs://b",
         "gs:///x",
-        "g*://b/x",
         "s3://b/[b-a]",
     ],
 )
