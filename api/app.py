@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,9 +12,27 @@ from fastapi.routing import APIRoute
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 from starlette.concurrency import run_in_threadpool
+from starlette.staticfiles import StaticFiles
 
-from api import batches, callbacks, health, problems, queue, results, sweep, uploads, videos
+from api import (
+    batches,
+    callbacks,
+    docs,
+    engines,
+    health,
+    login,
+    metrics,
+    parts,
+    problems,
+    queue,
+    results,
+    sweep,
+    uploads,
+    videos,
+)
 from api.auth import Gate
+from api.dashboard import live, pages
+from api.dashboard.render import STATIC
 from api.deliverer import Deliverer
 from api.deps import TOKEN
 from api.egress import Egress
@@ -88,11 +107,14 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
         version=__version__,
         description=DESCRIPTION,
         lifespan=lifespan,
+        docs_url=None,  # theirs come from another host
+        redoc_url=None,
         generate_unique_id_function=_operation_id,
     )
     app.state.settings = settings
     app.state.rules = rules
     app.state.senders = senders
+    app.state.closing = asyncio.Event()  # set when the server stops: streams end
     problems.install(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(Gate, tokens=settings.api_tokens)
@@ -102,8 +124,11 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
         videos.router,
         batches.router,
         results.router,
+        parts.router,
         uploads.router,
         queue.router,
+        engines.router,
+        metrics.router,
         events.router,
         sweep.router,
         callbacks.router,
@@ -111,6 +136,11 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
         app.include_router(router, dependencies=[TOKEN], responses=anywhere)
     app.include_router(events.receiving)
     app.include_router(health.probes)
+    app.include_router(login.router)
+    app.include_router(live.router)
+    app.include_router(pages.router)
+    docs.install(app)
+    app.mount("/static", StaticFiles(directory=STATIC))
     return app
 
 

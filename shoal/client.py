@@ -26,6 +26,8 @@ from shoal.wire import (
     Attempts,
     Deliveries,
     Page,
+    PartFile,
+    Parts,
     QueueStatus,
     ResultFile,
     ResultFiles,
@@ -139,6 +141,10 @@ class Client:
         path = f"/callbacks/{quote(delivery_id, safe='')}/replay"
         return self._json(Delivery, "POST", path)
 
+    def parts(self, job_id: str) -> Sequence[PartFile]:
+        """The finished parts of the overlay of a video that is at work."""
+        return self._json(Parts, "GET", _job(job_id) + "/parts").items
+
     def queue(self) -> QueueStatus:
         return self._json(QueueStatus, "GET", "/queue")
 
@@ -168,6 +174,13 @@ class Client:
                 yield page
         if not page.complete:
             raise ApiUnreachable(f"the sweep did not come to its end: {page.error or 'cut off'}")
+
+    def pause(self) -> QueueStatus:
+        """Have the workers take nothing new; what runs goes on."""
+        return self._json(QueueStatus, "POST", "/queue/pause")
+
+    def resume(self) -> QueueStatus:
+        return self._json(QueueStatus, "POST", "/queue/resume")
 
     def watch(self, *job_ids: str, poll_s: float = POLL_S) -> Iterator[Record]:
         """Each job's record now and whenever it has changed, until all are final."""
