@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.staticfiles import StaticFiles
 
 from api import (
+    batches,
     callbacks,
     docs,
     engines,
@@ -38,6 +39,7 @@ from api.egress import Egress
 from api.events import routes as events
 from api.events.inbox import Inbox
 from api.events.senders import Senders
+from api.expander import ExpanderThread
 from api.limits import BodyLimit
 from api.reaper import ReaperThread
 from api.reconcile import SweepThread
@@ -83,7 +85,9 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
         upkeep = Upkeep(app.state.queue, settings.retention_days)
         reaper = ReaperThread(app.state.queue, upkeep.run)
         sweeper = SweepThread(app.state.queue, rules, settings)
+        expander = ExpanderThread(app.state.queue, rules, settings)
         reaper.start()
+        expander.start()
         sweeper.start()
         egress = Egress(settings.callback_allow)
         deliverer = Deliverer(app.state.queue.callbacks, settings.callback_secret, egress)
@@ -92,6 +96,7 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
         try:
             yield
         finally:
+            await run_in_threadpool(expander.stop)
             await run_in_threadpool(sweeper.stop)
             await run_in_threadpool(reaper.stop)
             if settings.callback_secret:
@@ -118,6 +123,7 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
     app.include_router(events.receiving)  # routers are asked in turn: the busiest come first
     for router in (
         videos.router,
+        batches.router,
         results.router,
         parts.router,
         uploads.router,

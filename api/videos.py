@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import PurePosixPath
-from typing import Annotated
+from typing import Annotated, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from fastapi import APIRouter, Body, Query, Response
@@ -38,14 +38,14 @@ from shoal.errors import (
     VideoTooLarge,
 )
 from shoal.indexes import Filter
-from shoal.jobs import JobSpec, State
+from shoal.jobs import JobSpec, Options, State
 from shoal.parts import remove_parts
-from shoal.prompts import clean_objects, clean_prompts
+from shoal.prompts import Removal, VisualPrompt, clean_objects, clean_prompts
 from shoal.queue import JobQueue
 from shoal.records import Record
 from shoal.results import results_folder
 from shoal.settings import Settings
-from shoal.storage import Storage, storage_for
+from shoal.storage import ObjectInfo, Storage, storage_for
 from shoal.wire import Attempts, Bulk, BulkResult, Page, Submission, Timeline
 from shoal.workers import list_workers
 
@@ -102,7 +102,7 @@ def submit(
     """
     check_callback(submission.callback, settings)
     spec = specify(submission, settings)
-    _check_workers(spec, queue)
+    check_workers(spec, queue)
     record, queued = queue.submit(spec, callback=submission.callback)
     response.status_code = 202 if queued else 200
     response.headers["Location"] = f"/videos/{record.id}"
@@ -196,7 +196,16 @@ def retry(job_id: str, queue: QueueDep) -> Record:
     return queue.retry(job_id)
 
 
-def _check_workers(spec: JobSpec, queue: JobQueue) -> None:
+class Asked(NamedTuple):
+    """What a request wants of a video, by itself in order."""
+
+    prompts: tuple[str, ...]
+    objects: tuple[VisualPrompt, ...]
+    remove_objects: tuple[Removal, ...]
+    options: Options
+
+
+def check_workers(spec: JobSpec | Asked, queue: JobQueue) -> None:
     """Refuse now what all workers that there are would refuse later.
 
     Raises:
@@ -213,20 +222,32 @@ def _check_workers(spec: JobSpec, queue: JobQueue) -> None:
         engines.check_loaded((worker.engine for worker in workers), spec.prompts, asked)
 
 
-def specify(submission: Submission, settings: Settings) -> JobSpec:
+def check_asked(submission: Submission) -> Asked:
+    """
+    Raises:
+        InvalidPrompt, InvalidVisualPrompt, UnknownPrompt, UnknownEngine, UnsupportedByEngine
+    """
+    objects = clean_objects(submission.objects)
+    prompts = clean_prompts(submission.prompts, may_lack=bool(objects))
+    options, removals = submission.options, tuple(submission.remove_objects)
+    engines.check(options.engine, prompts, engines.features(options, objects, removals))
+    return Asked(prompts, objects, removals, options)
+
+
+def specify(submission: Submission, settings: Settings, video: ObjectInfo | None = None) -> JobSpec:
     """The job that a request asks for; reads no more of the video than its size.
+
+    Args:
+        video: what its storage says of it, where that is known.
 
     Raises:
         InvalidPrompt, InvalidVisualPrompt, UnknownPrompt, UnknownEngine, UnsupportedByEngine
         UnsupportedLocation, LocationForbidden, SourceNotFound, StorageUnavailable
         VideoTooLarge: more bytes than SHOAL_MAX_VIDEO_BYTES.
     """
-    objects = clean_objects(submission.objects)
-    prompts = clean_prompts(submission.prompts, may_lack=bool(objects))
-    options, removals = submission.options, tuple(submission.remove_objects)
-    engines.check(options.engine, prompts, engines.features(options, objects, removals))
+    asked = check_asked(submission)
     storage = storage_for(submission.uri, settings)
-    video = storage.stat(submission.uri)
+    video = video or storage.stat(submission.uri)
     if video.size > settings.max_video_bytes:
         raise VideoTooLarge(
             f"the video has {video.size} bytes, {settings.max_video_bytes} is the limit"
@@ -235,10 +256,7 @@ def specify(submission: Submission, settings: Settings) -> JobSpec:
         uri=video.uri,
         version=video.version,
         size=video.size,
-        prompts=prompts,
-        objects=objects,
-        remove_objects=removals,
-        options=options,
+        **asked._asdict(),
         results=_results_uri(video.uri, storage, settings),
     )
 

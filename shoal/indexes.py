@@ -2,7 +2,8 @@
 
 Keys, below the queue's name: ``jobs`` has all jobs, ``jobs:<state>``, ``jobs:prompt:<prompt>``,
 ``jobs:worker:<name>`` (who has it, or had it last) and ``jobs:cause:<code>`` (of failed ones) have
-those of a kind. ``ended`` has final jobs by the time they ended, ``causes`` every code there was.
+those of a kind; ``jobs:batch:<id>``, and by state and cause below it, those of a batch.
+``ended`` has final jobs by the time they ended, ``causes`` every code there was.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Filter(BaseModel):
     prompt: str = Field("", max_length=100, description="One of the prompts, whole; any case.")
     worker: str = Field("", max_length=200, description="The name of the worker that had it last.")
     cause: str = Field("", max_length=80, description="The code of the error it failed with.")
+    batch: str = Field("", max_length=40, description="The id of a batch.")
     after: datetime | None = Field(None, description="Submitted at this time (UTC) or later.")
     before: datetime | None = Field(None, description="Submitted before this time (UTC).")
 
@@ -50,13 +52,18 @@ class Filter(BaseModel):
     @property
     def indexes(self) -> tuple[str, ...]:
         """The indexes that have all of these jobs, apart from text and times."""
-        found = [
-            f"{ALL}:{self.state}" if self.state else "",
+        top = batch_index(self.batch) if self.batch else ALL
+        below = [
+            f"{top}:{self.state}" if self.state else "",
+            f"{top}:cause:{self.cause}" if self.cause else "",
+        ]
+        others = [
             f"{ALL}:prompt:{_folded(self.prompt)}" if self.prompt.strip() else "",
             f"{ALL}:worker:{self.worker}" if self.worker else "",
-            f"{ALL}:cause:{self.cause}" if self.cause else "",
         ]
-        return tuple(filter(None, found)) or (ALL,)
+        if self.batch and not any(below):
+            below = [top]
+        return tuple(filter(None, below + others)) or (ALL,)
 
     @property
     def earliest(self) -> float | str:
@@ -131,10 +138,10 @@ class Indexes:
             pipe.zcard(self.key(name))
         return list(pipe.execute())
 
-    def by_cause(self) -> dict[str, int]:
-        """Failed jobs by the code of their error, the most frequent first."""
+    def by_cause(self, top: str = ALL) -> dict[str, int]:
+        """Failed jobs below an index by the code of their error, the most frequent first."""
         codes = sorted(text(code) for code in self.redis.smembers(self.key(CAUSES)))
-        found = zip(codes, self.counts([f"{ALL}:cause:{code}" for code in codes]), strict=True)
+        found = zip(codes, self.counts([f"{top}:cause:{code}" for code in codes]), strict=True)
         return dict(sorted(((c, n) for c, n in found if n), key=lambda item: -item[1]))
 
     def count(self, wanted: Filter) -> int | None:
@@ -194,13 +201,19 @@ class Indexes:
 
 def _names(record: Record) -> set[str]:
     """The indexes that a job belongs to."""
-    found = {ALL, f"{ALL}:{record.state}"}
-    found |= {f"{ALL}:prompt:{_folded(prompt)}" for prompt in record.spec.labels}
+    found = {f"{ALL}:prompt:{_folded(prompt)}" for prompt in record.spec.labels}
     if record.worker:
         found.add(f"{ALL}:worker:{record.worker}")
-    if record.error and record.state == State.FAILED:
-        found.add(f"{ALL}:cause:{record.error.code}")
+    for top in (ALL, *map(batch_index, record.batches)):
+        found |= {top, f"{top}:{record.state}"}
+        if record.error and record.state == State.FAILED:
+            found.add(f"{top}:cause:{record.error.code}")
     return found
+
+
+def batch_index(batch_id: str) -> str:
+    """The index of a batch's jobs; those of its jobs by state and cause lie below."""
+    return f"{ALL}:batch:{batch_id}"
 
 
 def _folded(prompt: str) -> str:

@@ -74,7 +74,7 @@ class JobQueue:
     # --- what users do -------------------------------------------------------------------------
 
     def submit(
-        self, spec: JobSpec, *, callback: str = "", again: bool = True
+        self, spec: JobSpec, *, callback: str = "", again: bool = True, batch: str = ""
     ) -> tuple[Record, bool]:
         """Queue a job, unless the very same one is queued, running or done.
 
@@ -83,6 +83,8 @@ class JobQueue:
                 gave; if it is done already, at once, and each URL once.
             again: one that failed or was cancelled goes on the queue again; else it stays as it
                 is: an event that is delivered twice is nobody's wish.
+            batch: the id of one that the job belongs to from now on. A job that belongs to it
+                already is not queued again.
 
         Returns:
             The job's record, and whether this call put it on the queue.
@@ -96,19 +98,28 @@ class JobQueue:
             created_at=at,
             queued_at=at,
             callbacks=_joined([], callback),
+            batches=[batch] if batch else [],
         )
         found = self._create(new)
         if not found:
             return new, True
         ended = found.state in (State.FAILED, State.CANCELLED)
-        if callback in ("", *found.callbacks) and not (again and ended):
+        is_told = callback in ("", *found.callbacks) and batch in ("", *found.batches)
+        if is_told and not (again and ended):
             return found, False
 
         def change(pipe: Pipeline) -> tuple[Record, bool]:
             known = self.read(pipe, new.id)
             callbacks = _joined(known.callbacks if known else [], callback)
-            if known and not (again and known.state in (State.FAILED, State.CANCELLED)):
+            batches = list(known.batches if known else [])
+            is_new = not batch or batch not in batches
+            batches += [batch] if batch and is_new else []
+            stays = known and known.state not in (State.FAILED, State.CANCELLED)
+            if known and (stays or not again or not is_new):
                 pipe.multi()
+                if batches != known.batches:
+                    self.records.update(pipe, known, batches=batches)
+                    known = known.model_copy(update={"batches": batches})
                 return self._also_tell(pipe, known, callbacks), False
             pipe.multi()
             record = new.model_copy(
@@ -116,6 +127,7 @@ class JobQueue:
                     "created_at": known.created_at if known else at,
                     "attempt": known.attempt if known else 0,
                     "callbacks": callbacks,
+                    "batches": batches,
                 }
             )
             self.records.write(pipe, record, before=known)

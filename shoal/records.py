@@ -25,7 +25,9 @@ if TYPE_CHECKING:  # the client reads these models and needs no Redis
 
 TIMELINE_LENGTH = 1000  # a job of hours has a part each minute
 ATTEMPTS_KEPT = 20
-INDEXED = frozenset(("state", "worker", "error"))  # fields that decide what lists a job is in
+INDEXED = frozenset(
+    ("state", "worker", "error", "batches")
+)  # fields that decide what lists a job is in
 TEXT_SCAN = 2_000  # jobs looked at for one page of a text search
 INDEX_SCAN = 20_000  # the same where only indexes are asked
 
@@ -60,6 +62,7 @@ class Record(BaseModel):
     results: dict[str, int] = {}  # file name -> bytes, below spec.results_prefix
     summary: dict[str, Any] = {}  # what the metadata says of the outcome, in short
     callbacks: list[str] = []  # URLs that are told how it ended; see shoal.callbacks
+    batches: list[str] = []  # ids of those it belongs to
 
     def fields(self) -> dict[Any, Any]:
         """As Redis hash fields: text and numbers as they are, the rest as JSON; no defaults."""
@@ -74,7 +77,7 @@ class Record(BaseModel):
     @classmethod
     def from_fields(cls, fields: Mapping[Any, Any]) -> Record:
         values: dict[str, Any] = {text(key): text(value) for key, value in fields.items()}
-        for key in ("spec", "progress", "error", "results", "summary", "callbacks"):
+        for key in ("spec", "progress", "error", "results", "summary", "callbacks", "batches"):
             if key in values:
                 values[key] = json.loads(values[key])
         return cls.model_validate(values)
@@ -258,8 +261,10 @@ class Records:
         )
         pipe.rpush(self.attempts_key(record.id), attempt.model_dump_json(exclude_defaults=True))
         pipe.ltrim(self.attempts_key(record.id), -ATTEMPTS_KEPT, -1)
-        self.totals.add(pipe, f"attempts:{outcome}", 1)
-        self.totals.add(pipe, f"seconds:{outcome}", attempt.seconds)
+        of_batches = (Totals(self.redis, f"{self.namespace}:batch:{i}") for i in record.batches)
+        for totals in (self.totals, *of_batches):
+            totals.add(pipe, f"attempts:{outcome}", 1)
+            totals.add(pipe, f"seconds:{outcome}", attempt.seconds)
 
     def tell(self, pipe: Pipeline, job_id: str, event: str, **detail: Any) -> None:
         """Append to the timeline."""

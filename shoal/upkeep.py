@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from shoal.batches import Batches
 from shoal.indexes import ENDED
 from shoal.jobs import State
 from shoal.queue import JobQueue
@@ -21,6 +22,7 @@ class Upkeep:
     def __init__(self, queue: JobQueue, retention_days: float) -> None:
         """``retention_days``: how long a job is remembered after it has ended; 0 is for ever."""
         self.queue = queue
+        self.batches = Batches(queue)
         self.retention_s = retention_days * DAY_S
         self._sampled = 0.0
 
@@ -43,6 +45,7 @@ class Upkeep:
         ids = [text(job_id) for job_id in found]
         for job_id in ids:
             self.queue.forget(job_id)
+        self.batches.forget_old(oldest, FORGET_AT_ONCE)
         return ids
 
     def _sample(self, minute: float) -> Sample:
