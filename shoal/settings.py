@@ -136,7 +136,7 @@ class Settings(BaseSettings):
     @property
     def readable_roots(self) -> tuple[Path, ...]:
         """Where file:// may point: the data directory always, and what was configured."""
-        return (self.data_dir, *(root.expanduser().resolve() for root in self.file_roots))
+        return (self.data_dir, *(root.expanduser() for root in self.file_roots))
 
 
 @lru_cache(maxsize=1)

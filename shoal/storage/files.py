@@ -10,6 +10,7 @@ import stat
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
@@ -34,7 +35,7 @@ class FileStorage:
     """Files below ``roots``; symbolic links are followed before a path is judged."""
 
     def __init__(self, roots: Sequence[Path]) -> None:
-        self.roots = tuple(root.resolve() for root in roots)
+        self.roots = _resolved(tuple(roots))
 
     def path(self, uri: str) -> Path:
         """The real path behind a URI.
@@ -42,17 +43,13 @@ class FileStorage:
         Raises:
             UnsupportedLocation: not a local file URI.
             LocationForbidden: outside all roots.
-            SourceNotFound: a link that leads to itself.
         """
         parts = urlsplit(uri)
         if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not parts.path:
             raise UnsupportedLocation(f"not a local file URI: {uri}")
         if "\0" in unquote(parts.path):
             raise UnsupportedLocation("a file URI cannot hold a NUL byte")
-        try:
-            path = Path(unquote(parts.path)).resolve()
-        except RuntimeError as error:  # what Python before 3.13 raises
-            raise SourceNotFound(f"a loop of symbolic links: {uri}") from error
+        path = Path(os.path.realpath(unquote(parts.path)))
         if not any(path.is_relative_to(root) for root in self.roots):
             raise LocationForbidden(f"outside the allowed folders: {path}")
         return path
@@ -136,6 +133,11 @@ class FileStorage:
                         continue
                     if stat.S_ISREG(status.st_mode):
                         yield _file_info(path, status)
+
+
+@lru_cache(maxsize=16)
+def _resolved(roots: tuple[Path, ...]) -> tuple[Path, ...]:
+    return tuple(root.resolve() for root in roots)
 
 
 def _local(uri: str) -> Path:

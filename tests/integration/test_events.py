@@ -16,8 +16,11 @@ from pydantic import SecretStr
 from redis import Redis
 
 from api.app import create_app
+from api.events.inbox import Inbox
+from api.events.senders import Senders
 from shoal.embedded.stack import free_port
 from shoal.queue import JobQueue, open_queue
+from shoal.rules_file import RulesFile
 from shoal.settings import Settings
 from tests import events
 from tests.events import ACCOUNT, AUDIENCE, CERTIFICATE, KEY, TOPIC, Internet, Signer, payload
@@ -478,8 +481,10 @@ def test_rules_are_reloaded_and_a_broken_file_changes_nothing(
 def test_a_redis_that_is_away_asks_the_sender_to_try_again(
     strict: Settings, internet: Internet, signer: Signer
 ) -> None:
-    app = create_app(strict, internet.transport())
-    app.state.queue = open_queue(strict, Redis(port=free_port()))  # where nothing listens
+    app = create_app(strict)
+    away = open_queue(strict, Redis(port=free_port()))  # where nothing listens
+    senders = Senders(strict, internet.transport())
+    app.state.inbox = Inbox(senders, RulesFile(strict), away, strict)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     google = {"authorization": f"Bearer {signer.token()}"}
 
