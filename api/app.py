@@ -12,18 +12,25 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 from starlette.concurrency import run_in_threadpool
 
-from api import callbacks, health, problems, queue, results, sweep, uploads, videos
+from api import callbacks, health, problems, queue, results, sweep, tokens, uploads, videos
 from api.auth import Gate
 from api.deliverer import Deliverer
-from api.deps import TOKEN
+from api.deps import READ
 from api.egress import Egress
 from api.events import routes as events
 from api.events.senders import Senders
+from api.known import KnownTokens
 from api.limits import BodyLimit
 from api.reaper import ReaperThread
 from api.reconcile import SweepThread
 from shoal import __version__
-from shoal.errors import RedisUnavailable, RequestError, Unauthorized
+from shoal.errors import (
+    InsufficientScope,
+    RateLimited,
+    RedisUnavailable,
+    RequestError,
+    Unauthorized,
+)
 from shoal.queue import connect, open_queue
 from shoal.rules_file import RulesFile
 from shoal.settings import Settings
@@ -51,6 +58,7 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
     """
     rules = RulesFile(settings)
     senders = Senders(settings, transport)
+    known = KnownTokens(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -58,6 +66,7 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
         # A caller is told at once that Redis is away: it knows better whether to wait.
         connection.set_retry(Retry(ConstantBackoff(0.1), 1))
         app.state.queue = open_queue(settings, connection)
+        known.connect(app.state.queue)
         uploads.remove_stale_partials(settings)
         reaper = ReaperThread(app.state.queue)
         sweeper = SweepThread(app.state.queue, rules, settings)
@@ -87,10 +96,13 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
     app.state.settings = settings
     app.state.rules = rules
     app.state.senders = senders
+    app.state.known = known
     problems.install(app)
     app.add_middleware(BodyLimit)
-    app.add_middleware(Gate, tokens=settings.api_tokens)
-    anywhere = problems.documented(Unauthorized, RequestError, RedisUnavailable)
+    app.add_middleware(Gate, known=known)
+    anywhere = problems.documented(
+        Unauthorized, InsufficientScope, RateLimited, RequestError, RedisUnavailable
+    )
     for router in (
         health.index,
         videos.router,
@@ -100,8 +112,9 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
         events.router,
         sweep.router,
         callbacks.router,
+        tokens.router,
     ):
-        app.include_router(router, dependencies=[TOKEN], responses=anywhere)
+        app.include_router(router, dependencies=[READ], responses=anywhere)
     app.include_router(events.receiving)
     app.include_router(health.probes)
     return app

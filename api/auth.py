@@ -1,21 +1,33 @@
-"""Who may talk to the API. Runs before routing and before any body is read."""
+"""Who may talk to the API. Runs before routing and before any body is read.
+
+``Gate`` finds out who asks and leaves the token in the request's scope; ``Needs`` is what a route
+says of it.
+"""
 
 from __future__ import annotations
 
-import hmac
 import ipaddress
-from collections.abc import Sequence
-from urllib.parse import urlsplit
+import logging
+from typing import Any
+from urllib.parse import quote, urlsplit
 
-from pydantic import SecretStr
+from fastapi import Request, Security
+from fastapi.security import HTTPBearer, SecurityScopes
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.known import KnownTokens
 from api.problems import problem
-from shoal.errors import Unauthorized
+from shoal import tokens
+from shoal.errors import InsufficientScope, ShoalError, Unauthorized
+from shoal.tokens import Token
 
 OPEN_PATHS = ("/healthz", "/readyz")  # probes carry no token and tell nothing
 EVENT_PATHS = ("/events/gcs", "/events/s3")  # their senders are checked by api.events.senders
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+LOCAL = Token(name="local", scope=tokens.Scope.ADMIN)  # without tokens: whoever is on this machine
+
+log = logging.getLogger(__name__)
 
 
 class Gate:
@@ -25,29 +37,80 @@ class Gate:
     there; the Host and Origin headers, which a browser does not let it choose, tell.
     """
 
-    def __init__(self, app: ASGIApp, tokens: Sequence[SecretStr]) -> None:
+    def __init__(self, app: ASGIApp, known: KnownTokens) -> None:
         self.app = app
-        self.tokens = [token.get_secret_value().encode() for token in tokens]
+        self.known = known
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
             return await self.app(scope, receive, send)
-        headers = Headers(scope=scope)
-        if not self.tokens:
-            refusal = _check_local(headers)
-        else:
-            refusal = None if scope["path"] in EVENT_PATHS else self._check_token(headers)
-        return await (problem(refusal) if refusal else self.app)(scope, receive, send)
+        headers, answer = Headers(scope=scope), self.app
+        try:
+            if not self.known.are_needed:
+                _check_local(headers)
+                scope["token"] = LOCAL
+            elif scope["path"] not in EVENT_PATHS:
+                scope["token"] = token = await self._token(headers)
+                send = _logged(scope, token, send)
+        except ShoalError as error:
+            answer = problem(error)
+        return await answer(scope, receive, send)
 
-    def _check_token(self, headers: Headers) -> Unauthorized | None:
-        scheme, _, token = headers.get("authorization", "").partition(" ")
+    async def _token(self, headers: Headers) -> Token:
+        """
+        Raises:
+            Unauthorized, RateLimited, RedisUnavailable
+        """
+        scheme, _, secret = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
-            return Unauthorized("the request carries no token")
-        given = token.strip().encode("latin-1")  # the bytes as they came
-        # Every token is compared, so that the time taken tells nothing.
-        if not any([hmac.compare_digest(given, known) for known in self.tokens]):  # noqa: C419
-            return Unauthorized("the token is not known here")
-        return None
+            raise Unauthorized("the request carries no token")
+        return await self.known.admit(secret.strip().encode("latin-1"))  # the bytes as they came
+
+
+def _logged(scope: Scope, token: Token, send: Send) -> Send:
+    """Log whose token did what, and what came of it: all that is not just looking, and refusals."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            status, method = message["status"], scope["method"]
+            if method not in SAFE_METHODS or status == 403:
+                log.info("%s: %s %s: %d", token.name, method, quote(scope["path"]), status)
+        await send(message)
+
+    return sending
+
+
+class Needs(HTTPBearer):
+    """What a route asks of the caller's token; the OpenAPI document shows it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            scheme_name="token",
+            description="An API token. Each scope includes those before it: read, submit, admin.",
+        )
+
+    async def __call__(  # type: ignore[override]
+        self, request: Request, wanted: SecurityScopes
+    ) -> None:
+        """
+        Raises:
+            InsufficientScope
+        """
+        token: Token = request.scope["token"]
+        for name in wanted.scopes:
+            if not token.scope.includes(tokens.Scope(name)):
+                raise InsufficientScope(
+                    f"this needs a token with the scope {name!r}, {token.name!r} has "
+                    f"{token.scope.value!r}"
+                )
+
+
+def needs(scope: tokens.Scope) -> Any:
+    """For ``dependencies=`` of a route or router."""
+    return Security(_NEEDS, scopes=[scope.value])
+
+
+_NEEDS = Needs()
 
 
 def is_loopback(host: str) -> bool:
@@ -60,15 +123,18 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _check_local(headers: Headers) -> Unauthorized | None:
+def _check_local(headers: Headers) -> None:
+    """
+    Raises:
+        Unauthorized
+    """
     addresses = ["//" + headers.get("host", ""), headers.get("origin")]
     for address in addresses:
         if address is not None and not is_loopback(_hostname(address)):
-            return Unauthorized(
+            raise Unauthorized(
                 f"without API tokens only this machine is served, not {address.lstrip('/')!r}",
                 hint="Use http://127.0.0.1, or set SHOAL_API_TOKENS on the API.",
             )
-    return None
 
 
 def _hostname(address: str) -> str:

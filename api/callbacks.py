@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from api import examples
-from api.deps import QueueDep
+from api.deps import SUBMIT, QueueDep
 from api.egress import Egress
 from api.examples import shown
 from api.problems import documented
@@ -44,6 +44,7 @@ def show_callback(delivery_id: str, queue: QueueDep) -> Delivery:
 @router.post(
     "/{delivery_id}/replay",
     status_code=202,
+    dependencies=[SUBMIT],
     responses=shown(202, "It is sent again.", examples.DELIVERY | {"state": "pending"})
     | documented(CallbackNotFound),
 )

@@ -196,6 +196,18 @@ DELIVERY: dict[str, Any] = {
 DELIVERIES: dict[str, Any] = {"items": [DELIVERY], "next_cursor": ""}
 
 
+TOKEN: dict[str, Any] = {
+    "name": "ci",
+    "scope": "submit",
+    "created_at": 1760000100.25,
+    "created_by": "SHOAL_API_TOKENS[0]",
+}
+
+NEW_TOKEN = TOKEN | {"secret": "shoal_" + "x" * 43}
+
+TOKENS: dict[str, Any] = {"items": [TOKEN]}
+
+
 def shown(status: int, description: str, example: dict[str, Any]) -> Responses:
     """A ``responses=`` entry of a route: an answer with an example."""
     content = {"application/json": {"example": example}}

@@ -66,6 +66,7 @@ async def about() -> dict[str, Any]:
             "skipped events": "/events/skipped",
             "reconcile": "/reconcile",
             "callbacks": "/callbacks",
+            "tokens": "/tokens",
             "health": "/health",
             "documentation": "/docs",
             "openapi": "/openapi.json",

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Body, Query, Response
 
 from api import examples
 from api.callbacks import check_callback
-from api.deps import QueueDep, SettingsDep
+from api.deps import SUBMIT, QueueDep, SettingsDep
 from api.examples import shown
 from api.problems import documented
 from shoal import engines
@@ -54,6 +54,7 @@ router = APIRouter(prefix="/videos", tags=["videos"])
 @router.post(
     "",
     status_code=202,
+    dependencies=[SUBMIT],
     responses=shown(202, "Queued. 'Location' is the job's address.", examples.QUEUED)
     | shown(200, "This very job was known: queued, running or done.", examples.SUCCEEDED)
     | documented(
@@ -142,6 +143,7 @@ def attempts(job_id: str, queue: QueueDep) -> Attempts:
 
 @router.delete(
     "/{job_id}",
+    dependencies=[SUBMIT],
     responses=shown(200, "The job as it is now.", examples.QUEUED | {"state": "cancelled"})
     | documented(JobNotFound, StateConflict),
 )
@@ -159,6 +161,7 @@ def cancel(job_id: str, queue: QueueDep, settings: SettingsDep) -> Record:
 @router.post(
     "/{job_id}/retry",
     status_code=202,
+    dependencies=[SUBMIT],
     responses=shown(202, "Queued again.", examples.QUEUED) | documented(JobNotFound, StateConflict),
 )
 def retry(job_id: str, queue: QueueDep) -> Record:

@@ -154,8 +154,48 @@ class StateConflict(RequestError):
 
 class Unauthorized(RequestError):
     code = "unauthorized"
-    default_hint = "Send 'Authorization: Bearer TOKEN' with one of SHOAL_API_TOKENS."
+    default_hint = "Send 'Authorization: Bearer TOKEN'; 'shoal token create' makes tokens."
     http_status = 401
+
+
+class InsufficientScope(RequestError):
+    """A known token, and not good for this."""
+
+    code = "insufficient_scope"
+    default_hint = "Use a token of a wider scope; 'shoal token create' makes one."
+    http_status = 403
+
+
+class RateLimited(RequestError):
+    """Too many requests with one token."""
+
+    code = "rate_limited"
+    default_hint = "Wait as long as 'Retry-After' says, or raise SHOAL_RATE_LIMIT on the API."
+    http_status = 429
+
+    def __init__(self, message: str, *, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class TokenExists(RequestError):
+    code = "token_exists"
+    default_hint = "Choose another name, or revoke it first: 'shoal token revoke NAME'."
+    http_status = 409
+
+
+class TokenNotFound(RequestError):
+    code = "token_not_found"
+    default_hint = "'shoal token list' shows the tokens that there are."
+    http_status = 404
+
+
+class TokensOff(RequestError):
+    """Without a first token the API is open to its machine, and others would mean nothing."""
+
+    code = "tokens_off"
+    default_hint = "Set SHOAL_API_TOKENS on the API to a first one, and use it to make others."
+    http_status = 409
 
 
 class BadEvent(RequestError):

@@ -34,7 +34,8 @@ class Settings(BaseSettings):
     # --- API
     api_host: str = "127.0.0.1"
     api_port: int = Field(8000, ge=0, le=65535)
-    api_tokens: Annotated[tuple[SecretStr, ...], NoDecode] = ()  # comma-separated
+    api_tokens: Annotated[tuple[SecretStr, ...], NoDecode] = ()  # comma-separated; they may do all
+    rate_limit: int = Field(6000, ge=0)  # requests per minute with one API token; 0: no limit
     max_upload_bytes: int = Field(50 * GIB, gt=0)
     callback_secret: Annotated[tuple[SecretStr, ...], NoDecode] = ()  # whsec_...; two to change it
     callback_allow: Annotated[tuple[str, ...], NoDecode] = ()  # private hosts and networks
