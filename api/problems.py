@@ -101,6 +101,8 @@ def _invalid(request: Request, error: Exception) -> Response:
 
 def _http_error(request: Request, error: Exception) -> Response:
     error = cast(HTTPException, error)
+    if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI, of bytes that are not even text
+        return problem(RequestError("the body is not JSON"))
     code, hint = _HTTP_ERRORS.get(error.status_code, (RequestError.code, RequestError.default_hint))
     detail = f"{request.method} {request.url.path}: {HTTPStatus(error.status_code).phrase}"
     return _answer(error.status_code, code, detail, hint, error.headers)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
+from urllib.parse import quote
 
 from shoal.errors import SourceChanged, SourceNotFound, UnsupportedLocation
 from shoal.frames import SUFFIXES, natural_key
@@ -170,8 +171,11 @@ class BucketStorage(ABC):
 
 
 def owner(address: Address) -> str:
-    """Whose output an object is that Shoal writes: the id of the job in whose folder it lies."""
-    return PurePosixPath(address.key).parent.name or "shoal"
+    """Whose output an object is that Shoal writes: the id of the job in whose folder it lies.
+
+    Quoted, as metadata is ASCII.
+    """
+    return quote(PurePosixPath(address.key).parent.name) or "shoal"
 
 
 def changed(uri: str) -> SourceChanged:

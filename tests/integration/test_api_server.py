@@ -174,7 +174,7 @@ def test_the_examples_are_true() -> None:
 
 def test_every_route_documents_an_example_and_its_problems(settings: Settings) -> None:
     paths = create_app(settings).openapi()["paths"]
-    plain = {"/", "/healthz", "/readyz", "/videos/{job_id}/results/{name}"}
+    plain = {"/", "/healthz", "/readyz", "/reconcile", "/videos/{job_id}/results/{name}"}
     for path, methods in paths.items():
         for method, operation in methods.items():
             where = f"{method} {path}"
