@@ -463,6 +463,13 @@ class DataDirBusy(StackError):
     default_hint = "Stop the other 'shoal up', or give this one its own --data-dir."
 
 
+class SecretInArguments(RequestError):
+    """Everyone on a machine can read the arguments of its processes."""
+
+    code = "secret_in_arguments"
+    default_hint = "Set SHOAL_REDIS_URL instead."
+
+
 class InvalidRules(StackError):
     """A rules file with faults; ``faults`` has a line for each."""
 
@@ -477,6 +484,11 @@ class InvalidRules(StackError):
 class UnsafeBind(StackError):
     code = "unsafe_bind"
     default_hint = "Set SHOAL_API_TOKENS, or bind to 127.0.0.1."
+
+
+class TokenUnreadable(RequestError):
+    code = "token_unreadable"
+    default_hint = "Give --token-file a file with the token alone, or set SHOAL_API_TOKEN."
 
 
 class ApiUnreachable(ShoalError):

@@ -28,7 +28,17 @@ from shoal.prompts import clean_objects
 from shoal.queue import JobQueue, connect, open_queue
 from shoal.records import Record
 from shoal.settings import Settings
-from shoal.wire import Deliveries, Page, QueueStatus, ResultFiles, Submission, Timeline, Upload
+from shoal.wire import (
+    Deliveries,
+    NewToken,
+    Page,
+    QueueStatus,
+    ResultFiles,
+    Submission,
+    Timeline,
+    Tokens,
+    Upload,
+)
 from tests.integration.test_api_videos import code_of, submit
 from tests.serving import served, take, wait_for
 
@@ -167,6 +177,8 @@ def test_the_examples_are_true() -> None:
         (QueueStatus, examples.QUEUE),
         (Deliveries, examples.DELIVERIES),
         (Upload, examples.UPLOAD),
+        (NewToken, examples.NEW_TOKEN),
+        (Tokens, examples.TOKENS),
     ]
     for model, example in models:
         assert model.model_validate(example).model_dump(mode="json") == example
@@ -174,7 +186,8 @@ def test_the_examples_are_true() -> None:
 
 def test_every_route_documents_an_example_and_its_problems(settings: Settings) -> None:
     paths = create_app(settings).openapi()["paths"]
-    plain = {"/", "/healthz", "/readyz", "/reconcile", "/videos/{job_id}/results/{name}"}
+    plain = {"/", "/health", "/healthz", "/readyz", "/reconcile", "/tokens/{name}"}
+    plain |= {"/videos/{job_id}/results/{name}"}
     for path, methods in paths.items():
         for method, operation in methods.items():
             where = f"{method} {path}"
