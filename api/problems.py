@@ -23,6 +23,7 @@ from shoal.errors import (
     Unauthorized,
     UploadTooLarge,
 )
+from shoal.redact import redact
 from shoal.wire import Problem
 
 MEDIA_TYPE = "application/problem+json"
@@ -50,7 +51,7 @@ def problem(error: ShoalError) -> JSONResponse:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, InsufficientScope):
         headers["WWW-Authenticate"] = f'Bearer error="{error.code}"'
-    return _answer(error.http_status, error.code, str(error), error.hint, headers)
+    return _answer(error.http_status, error.code, redact(str(error)), error.hint, headers)
 
 
 def documented(*errors: type[ShoalError]) -> Responses:

@@ -12,6 +12,8 @@ from typing import ClassVar
 
 from pydantic import BaseModel
 
+from shoal.redact import redact
+
 
 class ShoalError(Exception):
     """Base of the tree. ``str(error)`` is the one-line cause."""
@@ -520,13 +522,13 @@ class Failure(BaseModel, frozen=True):
     @classmethod
     def of(cls, error: BaseException) -> Failure:
         """Describe any exception; one that is not ours is an ``internal_error``."""
-        trace = "".join(traceback.format_exception(error))
+        trace = redact("".join(traceback.format_exception(error)))
         if not isinstance(error, ShoalError):
             known = InternalError(f"{type(error).__name__}: {error}")
             return cls.of(known).model_copy(update={"traceback": trace})
         return cls(
             code=error.code,
-            message=str(error),
+            message=redact(str(error)),
             hint=error.hint,
             transient=error.transient,
             traceback=trace,

@@ -14,6 +14,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shoal.errors import InvalidSetting
+from shoal.redact import hide_settings
 
 GIB = 1024**3
 
@@ -147,8 +148,10 @@ def get_settings() -> Settings:
         InvalidSetting: names the variable, never its value, which may be a secret.
     """
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         name = "_".join(str(part) for part in first["loc"]).upper()
         raise InvalidSetting(f"SHOAL_{name}: {first['msg']}") from None
+    hide_settings(settings)
+    return settings
