@@ -30,7 +30,7 @@ _SHAPES = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 # A line without any of these, as most are, need not be searched.
-_MARKS = ("bearer", "authorization", "://", "=", "shoal_", "whsec_", "hf_", "eyj")
+_MARKS = ("earer", "EARER", "uthorization", "://", "=", "shoal_", "whsec_", "hf_", "eyJ")
 
 _known: list[str] = []
 
@@ -58,8 +58,7 @@ def redact(text: str) -> str:
     """The text without known secrets, and without what looks like one."""
     for value in _known:
         text = text.replace(value, HIDDEN)
-    lower = text.lower()
-    return _SHAPES.sub(_hidden, text) if any(mark in lower for mark in _MARKS) else text
+    return _SHAPES.sub(_hidden, text) if any(mark in text for mark in _MARKS) else text
 
 
 def _hidden(found: re.Match[str]) -> str:
