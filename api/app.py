@@ -18,6 +18,7 @@ from api.deliverer import Deliverer
 from api.deps import READ
 from api.egress import Egress
 from api.events import routes as events
+from api.events.inbox import Inbox
 from api.events.senders import Senders
 from api.known import KnownTokens
 from api.limits import BodyLimit
@@ -67,6 +68,7 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
         connection.set_retry(Retry(ConstantBackoff(0.1), 1))
         app.state.queue = open_queue(settings, connection)
         known.connect(app.state.queue)
+        app.state.inbox = Inbox(senders, rules, app.state.queue, settings)
         uploads.remove_stale_partials(settings)
         reaper = ReaperThread(app.state.queue)
         sweeper = SweepThread(app.state.queue, rules, settings)
@@ -95,7 +97,6 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
     )
     app.state.settings = settings
     app.state.rules = rules
-    app.state.senders = senders
     app.state.known = known
     problems.install(app)
     app.add_middleware(BodyLimit)
@@ -103,8 +104,8 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
     anywhere = problems.documented(
         Unauthorized, InsufficientScope, RateLimited, RequestError, RedisUnavailable
     )
+    app.include_router(events.receiving)  # routers are asked in turn: the busiest come first
     for router in (
-        health.index,
         videos.router,
         results.router,
         uploads.router,
@@ -113,9 +114,9 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
         sweep.router,
         callbacks.router,
         tokens.router,
+        health.index,
     ):
         app.include_router(router, dependencies=[READ], responses=anywhere)
-    app.include_router(events.receiving)
     app.include_router(health.probes)
     return app
 

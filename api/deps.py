@@ -1,8 +1,12 @@
-"""What routes ask for."""
+"""What routes ask for.
+
+All are coroutines: FastAPI would run a plain function in a thread of its own, which costs more
+most of the routes themselves.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -14,17 +18,17 @@ from shoal.settings import Settings
 from shoal.tokens import Scope
 
 
-def _settings(request: Request) -> Settings:
+async def _settings(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
 
 
-def _rules(request: Request) -> RulesFile:
+async def _rules(request: Request) -> RulesFile:
     rules: RulesFile = request.app.state.rules
     return rules
 
 
-def _queue(request: Request) -> Iterator[JobQueue]:
+async def _queue(request: Request) -> AsyncIterator[JobQueue]:
     with redis_errors():  # also around the route: what it raises comes by here
         yield request.app.state.queue
 

@@ -18,12 +18,12 @@ from shoal.wire import NewToken, TokenRequest, Tokens
 router = APIRouter(prefix="/tokens", tags=["tokens"], dependencies=[ADMIN])
 
 
-def _known(request: Request) -> KnownTokens:
+async def _known(request: Request) -> KnownTokens:
     known: KnownTokens = request.app.state.known
     return known
 
 
-def _store(queue: QueueDep) -> TokenStore:
+async def _store(queue: QueueDep) -> TokenStore:
     return TokenStore(queue.redis, queue.name)
 
 
