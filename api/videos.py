@@ -9,7 +9,6 @@ from urllib.parse import unquote, urlsplit
 from fastapi import APIRouter, Body, Query, Response
 
 from api import examples
-from api.callbacks import check_callback
 from api.deps import SUBMIT, QueueDep, SettingsDep
 from api.examples import shown
 from api.problems import documented
@@ -43,6 +42,7 @@ from shoal.records import Record
 from shoal.results import results_folder
 from shoal.settings import Settings
 from shoal.storage import Storage, storage_for
+from shoal.targets import check_callback
 from shoal.wire import Attempts, Page, Submission, Timeline
 from shoal.workers import list_workers
 
