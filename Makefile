@@ -3,6 +3,7 @@
 # make test   all tests but those for a GPU (runs 'make dev' first)
 # make test-gpu  the others, where there is a CUDA device
 # make check  ruff and mypy
+# make shots  the pictures of the dashboard in docs/img (needs Chromium)
 # make chaos  N videos, each struck once: kills, freezes, Valkey and storage away
 
 PYTHON ?= python3
@@ -24,7 +25,7 @@ export SHOAL_SAMPLE_CLIP ?= $(CURDIR)/$(CLIP)
 
 N ?= 40
 
-.PHONY: demo dev test test-gpu check bench chaos clean
+.PHONY: demo dev test test-gpu check bench shots chaos clean
 
 demo: $(VENV)/.up $(CLIP)
 	@$(BIN)/shoal demo "$(VIDEO)" --prompts "$(PROMPTS)" --dir "$(DEMO)" $(if $(KEEP),--keep)
@@ -45,6 +46,10 @@ check: $(VENV)/.dev
 
 bench: dev
 	$(BIN)/python benchmarks/pipeline.py --json
+	$(BIN)/python benchmarks/dashboard.py --json
+
+shots: dev
+	$(BIN)/python docs/screenshots.py
 
 chaos: dev
 	$(BIN)/python -m tests.chaos $(N) $(ARGS)

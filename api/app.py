@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,15 +12,35 @@ from fastapi.routing import APIRoute
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 from starlette.concurrency import run_in_threadpool
+from starlette.staticfiles import StaticFiles
 
-from api import callbacks, health, problems, queue, results, sweep, tokens, uploads, videos
+from api import (
+    batches,
+    callbacks,
+    docs,
+    engines,
+    health,
+    login,
+    metrics,
+    parts,
+    problems,
+    queue,
+    results,
+    sweep,
+    tokens,
+    uploads,
+    videos,
+)
 from api.auth import Gate
+from api.dashboard import live, pages
+from api.dashboard.render import STATIC
 from api.deliverer import Deliverer
 from api.deps import READ
 from api.egress import Egress
 from api.events import routes as events
 from api.events.inbox import Inbox
 from api.events.senders import Senders
+from api.expander import ExpanderThread
 from api.known import KnownTokens
 from api.limits import BodyLimit
 from api.reaper import ReaperThread
@@ -35,6 +56,7 @@ from shoal.errors import (
 from shoal.queue import connect, open_queue
 from shoal.rules_file import RulesFile
 from shoal.settings import Settings
+from shoal.upkeep import Upkeep
 
 DESCRIPTION = """
 A video and a few words in; tracked masks and an overlay video out.
@@ -70,9 +92,12 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
         known.connect(app.state.queue)
         app.state.inbox = Inbox(senders, rules, app.state.queue, settings)
         uploads.remove_stale_partials(settings)
-        reaper = ReaperThread(app.state.queue)
+        upkeep = Upkeep(app.state.queue, settings.retention_days)
+        reaper = ReaperThread(app.state.queue, upkeep.run)
         sweeper = SweepThread(app.state.queue, rules, settings)
+        expander = ExpanderThread(app.state.queue, rules, settings)
         reaper.start()
+        expander.start()
         sweeper.start()
         egress = Egress(settings.callback_allow)
         deliverer = Deliverer(app.state.queue.callbacks, settings.callback_secret, egress)
@@ -81,6 +106,7 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
         try:
             yield
         finally:
+            await run_in_threadpool(expander.stop)
             await run_in_threadpool(sweeper.stop)
             await run_in_threadpool(reaper.stop)
             if settings.callback_secret:
@@ -93,9 +119,12 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
         version=__version__,
         description=DESCRIPTION,
         lifespan=lifespan,
+        docs_url=None,  # theirs come from another host
+        redoc_url=None,
         generate_unique_id_function=_operation_id,
     )
     app.state.settings = settings
+    app.state.closing = asyncio.Event()  # set when the server stops: streams end
     app.state.rules = rules
     app.state.known = known
     problems.install(app)
@@ -107,17 +136,26 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
     app.include_router(events.receiving)  # routers are asked in turn: the busiest come first
     for router in (
         videos.router,
+        batches.router,
         results.router,
+        parts.router,
         uploads.router,
         queue.router,
         events.router,
         sweep.router,
         callbacks.router,
+        engines.router,
+        metrics.router,
         tokens.router,
         health.index,
     ):
         app.include_router(router, dependencies=[READ], responses=anywhere)
     app.include_router(health.probes)
+    app.include_router(login.router)
+    app.include_router(live.router)
+    app.include_router(pages.router)
+    docs.install(app)
+    app.mount("/static", StaticFiles(directory=STATIC))
     return app
 
 

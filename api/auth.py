@@ -9,11 +9,13 @@ from __future__ import annotations
 import ipaddress
 import logging
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from fastapi import Request, Security
 from fastapi.security import HTTPBearer, SecurityScopes
 from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.known import KnownTokens
@@ -22,7 +24,10 @@ from shoal import tokens
 from shoal.errors import InsufficientScope, ShoalError, Unauthorized
 from shoal.tokens import Token
 
+LOGIN = "/ui/login"
+COOKIE = "shoal_token"
 OPEN_PATHS = ("/healthz", "/readyz")  # probes carry no token and tell nothing
+OPEN_FILES = "/static/"  # the look of the login page
 EVENT_PATHS = ("/events/gcs", "/events/s3")  # their senders are checked by api.events.senders
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 LOCAL = Token(name="local", scope=tokens.Scope.ADMIN)  # without tokens: whoever is on this machine
@@ -31,7 +36,9 @@ log = logging.getLogger(__name__)
 
 
 class Gate:
-    """Asks for a Bearer token, or without tokens for a loopback address as the host.
+    """Asks for a token, or without tokens for a loopback address as the host.
+
+    A token comes as 'Authorization: Bearer', or from a browser that has logged in as a cookie.
 
     A page of a foreign site can point its own name at 127.0.0.1 (DNS rebinding) or send a form
     there; the Host and Origin headers, which a browser does not let it choose, tell.
@@ -42,25 +49,32 @@ class Gate:
         self.known = known
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
+        path = scope.get("path", "")
+        if scope["type"] != "http" or path in OPEN_PATHS or path.startswith(OPEN_FILES):
             return await self.app(scope, receive, send)
         headers, answer = Headers(scope=scope), self.app
         try:
             if not self.known.are_needed:
                 _check_local(headers)
                 scope["token"] = LOCAL
-            elif scope["path"] not in EVENT_PATHS:
-                scope["token"] = token = await self._token(headers)
+            elif path not in (*EVENT_PATHS, LOGIN):
+                scope["token"] = token = await self._token(headers, scope["method"])
                 send = _logged(scope, token, send)
         except ShoalError as error:
-            answer = problem(error)
+            is_page = self.known.are_needed and scope["method"] == "GET" and _wants_page(headers)
+            lost = is_page and isinstance(error, Unauthorized)
+            answer = _to_login(scope) if lost else problem(error)
         return await answer(scope, receive, send)
 
-    async def _token(self, headers: Headers) -> Token:
+    async def _token(self, headers: Headers, method: str) -> Token:
         """
         Raises:
             Unauthorized, RateLimited, RedisUnavailable
         """
+        if "authorization" not in headers and (cookie := _cookie(headers)):
+            if method not in SAFE_METHODS and not _is_same_origin(headers):
+                raise Unauthorized("the request comes from another site")
+            return await self.known.admit(cookie)
         scheme, _, secret = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             raise Unauthorized("the request carries no token")
@@ -78,6 +92,29 @@ def _logged(scope: Scope, token: Token, send: Send) -> Send:
         await send(message)
 
     return sending
+
+
+def _cookie(headers: Headers) -> bytes:
+    """The token of a browser that has logged in."""
+    return unquote_to_bytes(cookie_parser(headers.get("cookie", "")).get(COOKIE, ""))
+
+
+def _is_same_origin(headers: Headers) -> bool:
+    """Whether a page of ours sent the request; SameSite=Strict is the first line of defence."""
+    if site := headers.get("sec-fetch-site"):
+        return site == "same-origin"
+    origin = headers.get("origin", "")
+    return bool(origin) and urlsplit(origin).netloc == headers.get("host")
+
+
+def _wants_page(headers: Headers) -> bool:
+    return "text/html" in headers.get("accept", "")
+
+
+def _to_login(scope: Scope) -> RedirectResponse:
+    query = scope["query_string"].decode("latin-1")
+    wanted = scope["path"] + (f"?{query}" if query else "")
+    return RedirectResponse(f"{LOGIN}?to={quote(wanted, safe='')}", 303)
 
 
 class Needs(HTTPBearer):

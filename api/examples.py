@@ -72,6 +72,7 @@ QUEUED: dict[str, Any] = {
     "results": {},
     "summary": {},
     "callbacks": [],
+    "batches": [],
 }
 
 SUCCEEDED: dict[str, Any] = QUEUED | {
@@ -142,10 +143,33 @@ RESULT_FILES: dict[str, Any] = {
     ],
 }
 
+PARTS: dict[str, Any] = {
+    "items": [{"number": 1, "attempt": 1, "frames": 60, "url": f"/videos/{JOB_ID}/parts/1"}]
+}
+
+BULK: dict[str, Any] = {"action": "retry", "filter": {"cause": "storage_unavailable"}}
+
+BULK_RESULT: dict[str, Any] = {"changed": 17, "skipped": 0, "next_cursor": ""}
+
+ENGINES: dict[str, Any] = {
+    "items": [
+        {"name": "auto", "workers": 2, "code": "", "reason": "", "hint": ""},
+        {
+            "name": "cpu",
+            "workers": 2,
+            "code": "unknown_prompt",
+            "reason": "the cpu engine has no word for 'goalkeeper'",
+            "hint": "It knows: adult, aeroplane, ...",
+        },
+        {"name": "sam3", "workers": 0, "code": "", "reason": "", "hint": ""},
+    ]
+}
+
 QUEUE: dict[str, Any] = {
     "queued": 12,
     "running": 1,
     "oldest_queued_s": 4.2,
+    "paused": False,
     "jobs": {"queued": 12, "running": 1, "succeeded": 310, "failed": 2, "cancelled": 0},
     "workers": [
         {
@@ -206,6 +230,51 @@ TOKEN: dict[str, Any] = {
 NEW_TOKEN = TOKEN | {"secret": "shoal_" + "x" * 43}
 
 TOKENS: dict[str, Any] = {"items": [TOKEN]}
+
+BATCH_REQUEST: dict[str, Any] = {
+    "name": "season 2025",
+    "globs": ["gs://matches/2025/**/*.mp4"],
+    "prompts": ["soccer player", "ball"],
+    "options": {"sample_fps": 5},
+}
+
+BATCH: dict[str, Any] = {
+    "id": "b7c1d2e3f4a5968778695a4b",
+    "name": "season 2025",
+    "state": "running",
+    "created_at": 1760000100.25,
+    "globs": ["gs://matches/2025/**/*.mp4"],
+    "uris": 0,
+    "prompts": ["soccer player", "ball"],
+    "objects": [],
+    "options": _OPTIONS,
+    "callback": "",
+    "objects_seen": 520,
+    "videos": 498,
+    "counts": {"queued": 300, "running": 8, "succeeded": 187, "failed": 3, "cancelled": 0},
+    "failures": {"bad_video": 2, "timeout": 1},
+    "skipped": {"own_result": 20},
+    "rejected": {"video_too_large": 2},
+    "progress": 0.3915,
+    "gpu_seconds": 21402.5,
+    "eta_s": 4315.2,
+    "error": None,
+}
+
+BATCH_PAGE: dict[str, Any] = {
+    "items": [BATCH],
+    "next_cursor": "1760000100.25~b7c1d2e3f4a5968778695a4b",
+}
+
+BATCH_SKIPS: dict[str, Any] = {
+    "items": [
+        {
+            "uri": "gs://matches/2025/final.mp4",
+            "reason": "video_too_large",
+            "detail": "the video has 60129542144 bytes, 53687091200 is the limit",
+        }
+    ]
+}
 
 
 def shown(status: int, description: str, example: dict[str, Any]) -> Responses:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
+from fastapi.responses import RedirectResponse
 
 from api.deps import QueueDep, RulesDep
 from api.problems import documented
@@ -52,9 +53,11 @@ def health(queue: QueueDep, rules: RulesDep) -> dict[str, Any]:
     }
 
 
-@index.get("/")
-async def about() -> dict[str, Any]:
-    """Name, version and where things are."""
+@index.get("/", response_model=None)
+async def about(request: Request) -> dict[str, Any] | RedirectResponse:
+    """Name, version and where things are; a browser is led to the dashboard."""
+    if "text/html" in request.headers.get("accept", ""):
+        return RedirectResponse("/ui")
     return {
         "name": "shoal",
         "version": __version__,
@@ -62,6 +65,9 @@ async def about() -> dict[str, Any]:
             "videos": "/videos",
             "uploads": "/uploads/{name}",
             "queue": "/queue",
+            "engines": "/engines",
+            "metrics": "/metrics",
+            "dashboard": "/ui",
             "events": ["/events/gcs", "/events/s3"],
             "skipped events": "/events/skipped",
             "reconcile": "/reconcile",

@@ -1,9 +1,10 @@
-"""The thread that brings the jobs of vanished workers back to the queue."""
+"""The thread that brings the jobs of vanished workers back, and does the upkeep."""
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 
 from shoal.errors import RedisUnavailable
 from shoal.lease import Reaper
@@ -17,9 +18,11 @@ log = logging.getLogger(__name__)
 class ReaperThread(threading.Thread):
     """Sweeps every quarter of a lease. Redis being away is logged once, and waited out."""
 
-    def __init__(self, queue: JobQueue) -> None:
+    def __init__(self, queue: JobQueue, upkeep: Callable[[], object] | None = None) -> None:
+        """``upkeep`` is called after each sweep."""
         super().__init__(name="reaper", daemon=True)
         self._reaper = Reaper(queue)
+        self._upkeep = upkeep
         self._pause_s = queue.lease_s / 4
         self._stop_asked = threading.Event()
         self._in_order = True
@@ -37,6 +40,8 @@ class ReaperThread(threading.Thread):
         try:
             with redis_errors():
                 self._reaper.sweep()
+                if self._upkeep:
+                    self._upkeep()
         except RedisUnavailable as error:
             if self._in_order:
                 log.warning("%s: abandoned jobs wait until it is back", error)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import httpx
 import uvicorn
+from fastapi import FastAPI
 
 from api.app import create_app
 from api.auth import is_loopback
@@ -43,15 +44,29 @@ def serve(settings: Settings) -> None:
             make_server(settings).run(sockets=[listener])
 
 
+class Server(uvicorn.Server):
+    """Ends the streams of live pages when it stops; they would last until it cuts them off."""
+
+    def __init__(self, app: FastAPI, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.state.closing.set()
+        await super().shutdown(sockets)
+
+
 def make_server(settings: Settings, transport: httpx.BaseTransport | None = None) -> uvicorn.Server:
     """The HTTP server, not yet started; ``transport`` is that of ``create_app``."""
-    return uvicorn.Server(
+    app = create_app(settings, transport)
+    return Server(
+        app,
         uvicorn.Config(
-            create_app(settings, transport),
+            app,
             timeout_graceful_shutdown=STOP_WAIT_S,
             log_config=None,  # the process's own logging
             access_log=False,
-        )
+        ),
     )
 
 
@@ -66,7 +81,8 @@ def listen(settings: Settings) -> socket.socket:
         raise UnsafeBind(f"{host} can be reached from other machines, and there is no API token")
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family)
+        # Named as TCP, or asyncio leaves Nagle's algorithm on: 40 ms for each answer.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except OSError as error:
         raise StackError(f"not an address: {host}", hint="Give an IP address as --host.") from error
     try:

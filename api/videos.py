@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import PurePosixPath
-from typing import Annotated
+from typing import Annotated, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from fastapi import APIRouter, Body, Query, Response
+from pydantic import Field
 
 from api import examples
 from api.deps import SUBMIT, QueueDep, SettingsDep
@@ -34,21 +36,32 @@ from shoal.errors import (
     UploadTooLarge,
     VideoTooLarge,
 )
-from shoal.jobs import JobSpec, State
+from shoal.indexes import Filter
+from shoal.jobs import JobSpec, Options, State
 from shoal.parts import remove_parts
-from shoal.prompts import clean_objects, clean_prompts
+from shoal.prompts import Removal, VisualPrompt, clean_objects, clean_prompts
 from shoal.queue import JobQueue
 from shoal.records import Record
 from shoal.results import results_folder
 from shoal.settings import Settings
-from shoal.storage import Storage, storage_for
+from shoal.storage import ObjectInfo, Storage, storage_for
 from shoal.targets import check_callback
-from shoal.wire import Attempts, Page, Submission, Timeline
+from shoal.wire import Attempts, Bulk, BulkResult, Page, Submission, Timeline
 from shoal.workers import list_workers
 
+BULK = 200  # jobs that one call looks at
+RETRIED = (State.FAILED, State.CANCELLED)
+CANCELLED = (State.QUEUED, State.RUNNING)
 CURSOR = r"^(\d+(\.\d+)?~[0-9a-f]{24})?$"
 
 router = APIRouter(prefix="/videos", tags=["videos"])
+
+
+class ListQuery(Filter):
+    """``GET /videos``."""
+
+    limit: int = Field(50, ge=1, le=200)
+    cursor: str = Field("", pattern=CURSOR, description="'next_cursor' of a page.")
 
 
 @router.post(
@@ -90,7 +103,7 @@ def submit(
     """
     check_callback(submission.callback, settings)
     spec = specify(submission, settings)
-    _check_workers(spec, queue)
+    check_workers(spec, queue)
     record, queued = queue.submit(spec, callback=submission.callback)
     response.status_code = 202 if queued else 200
     response.headers["Location"] = f"/videos/{record.id}"
@@ -100,16 +113,37 @@ def submit(
 @router.get("", responses=shown(200, "One page.", examples.PAGE))
 def list_videos(
     queue: QueueDep,
-    state: State | None = None,
-    text: Annotated[
-        str, Query(max_length=200, description="In the id, the URI or a prompt; any case.")
-    ] = "",
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str, Query(pattern=CURSOR, description="'next_cursor' of a page.")] = "",
+    wanted: Annotated[ListQuery, Query()],
 ) -> Page:
-    """Jobs, newest first."""
-    items, next_cursor = queue.records.page(state=state, search=text, limit=limit, cursor=cursor)
+    """Jobs, newest first. What must hold of them may be given in any combination."""
+    items, next_cursor = queue.records.page(wanted, limit=wanted.limit, cursor=wanted.cursor)
     return Page(items=items, next_cursor=next_cursor)
+
+
+@router.post(
+    "/bulk",
+    dependencies=[SUBMIT],
+    responses=shown(200, "What this call did.", examples.BULK_RESULT),
+)
+def bulk(
+    request: Annotated[Bulk, Body(examples=[examples.BULK])],
+    queue: QueueDep,
+    settings: SettingsDep,
+) -> BulkResult:
+    """Retry or cancel all jobs that a filter lets through, 200 a call."""
+    page, next_cursor = queue.records.page(request.filter, limit=BULK, cursor=request.cursor)
+    able = RETRIED if request.action == "retry" else CANCELLED
+    changed = 0
+    for record in page:
+        if record.state not in able or record.cancel_requested:
+            continue
+        with suppress(StateConflict):  # it went on in between
+            if request.action == "retry":
+                queue.retry(record.id)
+            else:
+                cancel(record.id, queue, settings)
+            changed += 1
+    return BulkResult(changed=changed, skipped=len(page) - changed, next_cursor=next_cursor)
 
 
 @router.get(
@@ -169,7 +203,16 @@ def retry(job_id: str, queue: QueueDep) -> Record:
     return queue.retry(job_id)
 
 
-def _check_workers(spec: JobSpec, queue: JobQueue) -> None:
+class Asked(NamedTuple):
+    """What a request wants of a video, by itself in order."""
+
+    prompts: tuple[str, ...]
+    objects: tuple[VisualPrompt, ...]
+    remove_objects: tuple[Removal, ...]
+    options: Options
+
+
+def check_workers(spec: JobSpec | Asked, queue: JobQueue) -> None:
     """Refuse now what all workers that there are would refuse later.
 
     Raises:
@@ -186,20 +229,32 @@ def _check_workers(spec: JobSpec, queue: JobQueue) -> None:
         engines.check_loaded((worker.engine for worker in workers), spec.prompts, asked)
 
 
-def specify(submission: Submission, settings: Settings) -> JobSpec:
+def check_asked(submission: Submission) -> Asked:
+    """
+    Raises:
+        InvalidPrompt, InvalidVisualPrompt, UnknownPrompt, UnknownEngine, UnsupportedByEngine
+    """
+    objects = clean_objects(submission.objects)
+    prompts = clean_prompts(submission.prompts, may_lack=bool(objects))
+    options, removals = submission.options, tuple(submission.remove_objects)
+    engines.check(options.engine, prompts, engines.features(options, objects, removals))
+    return Asked(prompts, objects, removals, options)
+
+
+def specify(submission: Submission, settings: Settings, video: ObjectInfo | None = None) -> JobSpec:
     """The job that a request asks for; reads no more of the video than its size.
+
+    Args:
+        video: what its storage says of it, where that is known.
 
     Raises:
         InvalidPrompt, InvalidVisualPrompt, UnknownPrompt, UnknownEngine, UnsupportedByEngine
         UnsupportedLocation, LocationForbidden, SourceNotFound, StorageUnavailable
         VideoTooLarge: more bytes than SHOAL_MAX_VIDEO_BYTES.
     """
-    objects = clean_objects(submission.objects)
-    prompts = clean_prompts(submission.prompts, may_lack=bool(objects))
-    options, removals = submission.options, tuple(submission.remove_objects)
-    engines.check(options.engine, prompts, engines.features(options, objects, removals))
+    asked = check_asked(submission)
     storage = storage_for(submission.uri, settings)
-    video = storage.stat(submission.uri)
+    video = video or storage.stat(submission.uri)
     if video.size > settings.max_video_bytes:
         raise VideoTooLarge(
             f"the video has {video.size} bytes, {settings.max_video_bytes} is the limit"
@@ -208,10 +263,7 @@ def specify(submission: Submission, settings: Settings) -> JobSpec:
         uri=video.uri,
         version=video.version,
         size=video.size,
-        prompts=prompts,
-        objects=objects,
-        remove_objects=removals,
-        options=options,
+        **asked._asdict(),
         results=_results_uri(video.uri, storage, settings),
     )
 

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from shoal.batch_calls import BatchCalls
 from shoal.callbacks import Delivery, DeliveryState
 from shoal.errors import ApiError, ApiUnreachable, SourceNotFound, StorageNotWritable
 from shoal.frames import pack
@@ -26,6 +28,8 @@ from shoal.wire import (
     Deliveries,
     NewToken,
     Page,
+    PartFile,
+    Parts,
     QueueStatus,
     ResultFile,
     ResultFiles,
@@ -50,7 +54,8 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class Client:
-    """Talks to one API. Use it as a context manager, or call ``close``.
+    """Talks to one API. Use it as a context manager, or call ``close``; ``batches`` has the calls
+    about many videos at once.
 
     Every method raises ``ApiError`` (with the API's ``remote_code`` and ``hint``) where the API
     refuses, and ``ApiUnreachable`` where it does not answer.
@@ -63,6 +68,8 @@ class Client:
         self._http = httpx.Client(
             headers=headers, timeout=TIMEOUT, trust_env=not LOCAL.match(self.url)
         )
+
+        self.batches = BatchCalls(self)
 
     def __enter__(self) -> Client:
         return self
@@ -110,17 +117,8 @@ class Client:
     ) -> Iterator[Record]:
         """Jobs, newest first, fetched as they are asked for; ``limit`` of them or all."""
         query = {"state": str(state) if state else None, "text": text or None}
-        query = {name: value for name, value in query.items() if value is not None}
-        cursor, left = "", limit
-        while left is None or left > 0:
-            size = PAGE if left is None else min(PAGE, left)
-            params = query | {"limit": str(size), "cursor": cursor}
-            page = self._json(Page, "GET", "/videos", params=params)
-            yield from page.items
-            left = None if left is None else left - len(page.items)
-            cursor = page.next_cursor
-            if not cursor:
-                return
+        given = {name: value for name, value in query.items() if value is not None}
+        return self._paged(Page, "/videos", given, limit, PAGE)
 
     def cancel(self, job_id: str) -> Record:
         return self._json(Record, "DELETE", _job(job_id))
@@ -133,6 +131,10 @@ class Client:
 
     def attempts(self, job_id: str) -> Sequence[AttemptRecord]:
         return self._json(Attempts, "GET", _job(job_id) + "/attempts").items
+
+    def parts(self, job_id: str) -> Sequence[PartFile]:
+        """The finished parts of the overlay of a video that is at work."""
+        return self._json(Parts, "GET", _job(job_id) + "/parts").items
 
     def callbacks(
         self, *, state: DeliveryState | None = None, job: str = "", limit: int = 50
@@ -149,6 +151,13 @@ class Client:
 
     def queue(self) -> QueueStatus:
         return self._json(QueueStatus, "GET", "/queue")
+
+    def pause(self) -> QueueStatus:
+        """Have the workers take nothing new; what runs goes on."""
+        return self._json(QueueStatus, "POST", "/queue/pause")
+
+    def resume(self) -> QueueStatus:
+        return self._json(QueueStatus, "POST", "/queue/resume")
 
     def skipped(self) -> Skipped:
         """Announced uploads that led to no job."""
@@ -183,7 +192,7 @@ class Client:
         open_ids = list(dict.fromkeys(job_ids))
         while open_ids:
             for job_id in tuple(open_ids):
-                record = self._get_patiently(job_id, poll_s)
+                record = self._patiently(partial(self.get, job_id), poll_s)
                 if record.state.is_final:
                     open_ids.remove(job_id)
                 if record != last.get(job_id):
@@ -281,12 +290,27 @@ class Client:
         except ValidationError as error:
             raise _not_ours(response) from error
 
-    def _get_patiently(self, job_id: str, poll_s: float) -> Record:
-        """The record, past a restart of the API or of Redis."""
+    def _paged(
+        self, model: Any, path: str, query: Mapping[str, str], limit: int | None, size: int
+    ) -> Iterator[Any]:
+        """The items of pages of ``size``, fetched as they are asked for."""
+        cursor, left = "", limit
+        while left is None or left > 0:
+            wanted = size if left is None else min(size, left)
+            params = {**query, "limit": str(wanted), "cursor": cursor}
+            page = self._json(model, "GET", path, params=params)
+            yield from page.items
+            left = None if left is None else left - len(page.items)
+            cursor = page.next_cursor
+            if not cursor:
+                return
+
+    def _patiently(self, get: Callable[[], Model], poll_s: float) -> Model:
+        """What ``get`` gives, past a restart of the API or of Redis."""
         deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
-                return self.get(job_id)
+                return get()
             except (ApiUnreachable, ApiError) as error:
                 away = isinstance(error, ApiUnreachable) or error.status in (502, 503, 504)
                 if not away or time.monotonic() > deadline:

@@ -115,6 +115,12 @@ class JobNotFound(RequestError):
     http_status = 404
 
 
+class BatchNotFound(RequestError):
+    code = "batch_not_found"
+    default_hint = "'shoal batch list' shows the batches that there are."
+    http_status = 404
+
+
 class ResultNotFound(RequestError):
     code = "result_not_found"
     default_hint = "GET /videos/{id}/results lists the names; results appear when a job succeeds."

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from urllib.parse import unquote
 
+MAX_URI_CHARS = 4096
 WILD = re.compile(r"[*?\[]")
 
 
@@ -34,6 +36,45 @@ def literal_prefix(pattern: str) -> str:
     """What every key that matches begins with: where a listing starts."""
     found = WILD.search(pattern)
     return pattern[: found.start()] if found else pattern
+
+
+class UriPattern:
+    """Objects by a URI with wildcards, such as ``gs://matches/2024/**/*.mp4``.
+
+    Attributes:
+        folder: what it has before the wildcards, up to a slash.
+        below: the pattern of the rest; of a folder, all that is in it.
+
+    Raises:
+        ValueError: no scheme, no bucket, or wildcards in them.
+    """
+
+    def __init__(self, pattern: str) -> None:
+        scheme, found, rest = pattern.partition("://")
+        literal = literal_prefix(rest)
+        if not found or "/" not in literal or (literal[0] == "/" and scheme != "file"):
+            raise ValueError(f"not a bucket and a pattern, as in gs://bucket/**/*.mp4: {pattern!r}")
+        if len(pattern) > MAX_URI_CHARS:
+            raise ValueError(f"a pattern has at most {MAX_URI_CHARS} characters")
+        self.is_file = scheme == "file"
+        folder = literal[: literal.rindex("/") + 1]
+        self.folder = f"{scheme}://{folder}"
+        below = unquote(rest[len(folder) :]) if self.is_file else rest[len(folder) :]
+        self.below = below + "**" if not below or below.endswith("/") else below
+        try:
+            compiled(self.below)
+        except re.error as error:
+            raise ValueError(f"not a pattern: {pattern!r}: {error}") from error
+
+    @property
+    def prefix(self) -> str:
+        """Where a listing starts: of files, at a folder."""
+        return self.folder + ("" if self.is_file else literal_prefix(self.below))
+
+    def matches(self, uri: str, folder: str = "") -> bool:
+        """``folder``: under which URI the listing shows the pattern's own folder."""
+        key = uri.removeprefix(folder or self.folder)
+        return matches(self.below, unquote(key) if self.is_file else key)
 
 
 def reaches(pattern: str, folder: str, depth: int) -> bool:

@@ -90,12 +90,12 @@ def judge(upload: Upload, rules: Rules, settings: Settings) -> JobSpec | Skip:
 
     The upload's version and size must be known.
     """
-    if skip := _unwanted(upload, rules):
+    if skip := unwanted(upload, rules):
         return skip
     rule = rules.find(upload.uri)
     if rule is None:
         return Skip(upload.uri, Reason.NO_RULE, f"none of {len(rules.items)} rules matches")
-    if not _is_video(upload, rule):
+    if not is_video(upload, rule.key):
         return Skip(upload.uri, Reason.WRONG_SUFFIX, f"rule {rule.name!r} takes videos only")
     size = upload.size or 0
     if size > settings.max_video_bytes:
@@ -116,8 +116,8 @@ def judge(upload: Upload, rules: Rules, settings: Settings) -> JobSpec | Skip:
     )
 
 
-def _unwanted(upload: Upload, rules: Rules) -> Skip | None:
-    """What no rule may have."""
+def unwanted(upload: Upload, rules: Rules) -> Skip | None:
+    """What no rule and no pattern may have."""
     uri = upload.uri
     name = uri.rpartition("/")[2]
     if not name or name.endswith("_$folder$"):
@@ -137,10 +137,10 @@ def _unwanted(upload: Upload, rules: Rules) -> Skip | None:
     return None
 
 
-def _is_video(upload: Upload, rule: Rule) -> bool:
-    """By suffix or content type; a rule whose pattern names a suffix gets what it asked for."""
+def is_video(upload: Upload, pattern: str) -> bool:
+    """By suffix or content type; a pattern that names a suffix gets what it asked for."""
     suffix = PurePosixPath(upload.uri.rpartition("/")[2]).suffix.lower()
-    named = suffix != "" and rule.key.lower().endswith(suffix)
+    named = suffix != "" and pattern.lower().endswith(suffix)
     return suffix in VIDEO_SUFFIXES or named or upload.content_type.startswith("video/")
 
 

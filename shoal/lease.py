@@ -25,7 +25,7 @@ from shoal.errors import (
 )
 from shoal.jobs import State
 from shoal.queue import JobQueue
-from shoal.records import Progress, Record, now, text
+from shoal.records import Progress, Record, TimelineEvent, now, text
 from shoal.rq_debris import remove_debris
 
 log = logging.getLogger(__name__)
@@ -103,13 +103,21 @@ class Lease:
     def succeed(self, results: dict[str, int], summary: dict[str, Any]) -> None:
         """The results are published: the job is done."""
 
+        events: list[TimelineEvent] = []
+
+        def look() -> None:
+            events[:] = self.queue.records.timeline(self.record.id)
+
         def change(pipe: Pipeline, record: Record, _: float) -> None:
+            self.queue.records.shorten(pipe, record.id, events)
             self.queue.records.update(pipe, record, results=results, summary=summary)
             self.queue.records.end_attempt(pipe, record, "succeeded")
+            self.queue.records.totals.add(pipe, "frames", summary.get("frames_processed", 0))
+            self.queue.records.totals.add(pipe, "video_seconds", summary.get("duration_s", 0))
             done = record.model_copy(update={"results": results, "summary": summary})
             self.queue.finish(pipe, done, State.SUCCEEDED)
 
-        self._change(change)
+        self._change(change, look)
 
     def cancel(self) -> None:
         """The job was stopped at a user's wish."""
@@ -156,8 +164,16 @@ class Lease:
 
         self._change(change)
 
-    def _change(self, write: Callable[[Pipeline, Record, float], None]) -> Record:
-        """Write if this attempt still owns the job; returns the record as it was before."""
+    def _change(
+        self,
+        write: Callable[[Pipeline, Record, float], None],
+        look: Callable[[], None] = lambda: None,
+    ) -> Record:
+        """Write if this attempt still owns the job; returns the record as it was before.
+
+        Args:
+            look: reads what ``write`` needs to know; again if the record changes meanwhile.
+        """
 
         def change(pipe: Pipeline) -> Record:
             record = self.queue.read(pipe, self.record.id)
@@ -169,6 +185,7 @@ class Lease:
                 or record.worker != self.record.worker  # a Redis that lost a write counts twice
             ):
                 raise LeaseLost(self.record.id)
+            look()
             pipe.multi()
             write(pipe, record, redis_now)
             return record

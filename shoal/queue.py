@@ -67,10 +67,14 @@ class JobQueue:
         """Sorted set: id of a running job -> time (of the Redis clock) when its lease ends."""
         return f"{self.name}:leases"
 
+    @property
+    def paused_key(self) -> str:
+        return f"{self.name}:paused"
+
     # --- what users do -------------------------------------------------------------------------
 
     def submit(
-        self, spec: JobSpec, *, callback: str = "", again: bool = True
+        self, spec: JobSpec, *, callback: str = "", again: bool = True, batch: str = ""
     ) -> tuple[Record, bool]:
         """Queue a job, unless the very same one is queued, running or done.
 
@@ -79,6 +83,8 @@ class JobQueue:
                 gave; if it is done already, at once, and each URL once.
             again: one that failed or was cancelled goes on the queue again; else it stays as it
                 is: an event that is delivered twice is nobody's wish.
+            batch: the id of one that the job belongs to from now on. A job that belongs to it
+                already is not queued again.
 
         Returns:
             The job's record, and whether this call put it on the queue.
@@ -92,19 +98,28 @@ class JobQueue:
             created_at=at,
             queued_at=at,
             callbacks=_joined([], callback),
+            batches=[batch] if batch else [],
         )
         found = self._create(new)
         if not found:
             return new, True
         ended = found.state in (State.FAILED, State.CANCELLED)
-        if callback in ("", *found.callbacks) and not (again and ended):
+        is_told = callback in ("", *found.callbacks) and batch in ("", *found.batches)
+        if is_told and not (again and ended):
             return found, False
 
         def change(pipe: Pipeline) -> tuple[Record, bool]:
             known = self.read(pipe, new.id)
             callbacks = _joined(known.callbacks if known else [], callback)
-            if known and not (again and known.state in (State.FAILED, State.CANCELLED)):
+            batches = list(known.batches if known else [])
+            is_new = not batch or batch not in batches
+            batches += [batch] if batch and is_new else []
+            stays = known and known.state not in (State.FAILED, State.CANCELLED)
+            if known and (stays or not again or not is_new):
                 pipe.multi()
+                if batches != known.batches:
+                    self.records.update(pipe, known, batches=batches)
+                    known = known.model_copy(update={"batches": batches})
                 return self._also_tell(pipe, known, callbacks), False
             pipe.multi()
             record = new.model_copy(
@@ -112,11 +127,12 @@ class JobQueue:
                     "created_at": known.created_at if known else at,
                     "attempt": known.attempt if known else 0,
                     "callbacks": callbacks,
+                    "batches": batches,
                 }
             )
-            self.records.write(pipe, record)
-            self.records.tell(pipe, record.id, "queued")
-            self.push(pipe, record.id)
+            self.records.write(pipe, record, before=known)
+            self.records.tell(pipe, spec.id, "queued")
+            self.push(pipe, spec.id)
             return record, True
 
         return self.transaction(new.id, change)
@@ -184,8 +200,33 @@ class JobQueue:
             queued=counts[State.QUEUED],
             running=counts[State.RUNNING],
             oldest_queued_s=max(0.0, now() - first.queued_at) if first else 0.0,
+            paused=self.paused,
             jobs=counts,
         )
+
+    @property
+    def paused(self) -> bool:
+        return bool(self.redis.exists(self.paused_key))
+
+    def pause(self) -> None:
+        """Have the workers take nothing new; what runs goes on, and submissions wait."""
+        self.redis.set(self.paused_key, now())
+
+    def resume(self) -> None:
+        self.redis.delete(self.paused_key)
+
+    def forget(self, job_id: str) -> None:
+        """Remove a final job from all there is in Redis; its results stay where they are."""
+
+        def change(pipe: Pipeline) -> None:
+            record = self.read(pipe, job_id)
+            pipe.multi()
+            if record and record.state.is_final:
+                self.records.remove(pipe, record)
+                pipe.zrem(self.failed.key, job_id)
+                pipe.delete(Job.key_for(job_id))
+
+        self.transaction(job_id, change)
 
     def _also_tell(self, pipe: Pipeline, record: Record, callbacks: list[str]) -> Record:
         """Add to who is told of a job; who comes after its end is told at once."""
@@ -236,6 +277,7 @@ class JobQueue:
         ended = {"state": state, "finished_at": at, "error": error}
         self.callbacks.enqueue(pipe, record.model_copy(update=ended), record.callbacks)
         self.records.tell(pipe, job_id, state.value, **({"code": error.code} if error else {}))
+        self.records.totals.add(pipe, f"jobs:{state}" + (f":{error.code}" if error else ""), 1)
         pipe.zrem(self.leases_key, job_id)
         pipe.lrem(self.rq.key, 0, job_id)
         pipe.lrem(self.rq.intermediate_queue_key, 0, job_id)

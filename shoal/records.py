@@ -1,22 +1,23 @@
 """The record of a job (a Redis hash that API and worker write field by field) and its timeline.
 
-Keys, below the queue's name: ``job:<id>`` the record, ``timeline:<id>`` a capped stream,
-``attempts:<id>`` a capped list of how each attempt went,
-``jobs`` and ``jobs:<state>`` sorted sets of ids by time of submission.
+Keys, below the queue's name: ``job:<id>`` the record, ``timeline:<id>`` a capped list,
+``attempts:<id>`` a capped list of how each attempt went. ``shoal.indexes`` has the lists of jobs.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
-from shoal.errors import Failure, JobNotFound, RequestError
+from shoal.errors import Failure, JobNotFound
+from shoal.indexes import ALL, Filter, Indexes
+from shoal.indexes import text as text
 from shoal.jobs import JobSpec, State
+from shoal.totals import Totals
 
 if TYPE_CHECKING:  # the client reads these models and needs no Redis
     from redis import Redis
@@ -24,7 +25,11 @@ if TYPE_CHECKING:  # the client reads these models and needs no Redis
 
 TIMELINE_LENGTH = 1000  # a job of hours has a part each minute
 ATTEMPTS_KEPT = 20
-SCAN_LIMIT = 5_000  # records read for one page of a text search
+INDEXED = frozenset(
+    ("state", "worker", "error", "batches")
+)  # fields that decide what lists a job is in
+TEXT_SCAN = 2_000  # jobs looked at for one page of a text search
+INDEX_SCAN = 20_000  # the same where only indexes are asked
 
 
 class Progress(BaseModel):
@@ -57,16 +62,22 @@ class Record(BaseModel):
     results: dict[str, int] = {}  # file name -> bytes, below spec.results_prefix
     summary: dict[str, Any] = {}  # what the metadata says of the outcome, in short
     callbacks: list[str] = []  # URLs that are told how it ended; see shoal.callbacks
+    batches: list[str] = []  # ids of those it belongs to
 
     def fields(self) -> dict[Any, Any]:
-        """As Redis hash fields: text and numbers as they are, the rest as JSON."""
-        dump = self.model_dump(mode="json", exclude_none=True)
+        """As Redis hash fields: text and numbers as they are, the rest as JSON; no defaults."""
+        said = {
+            name
+            for name, each in Record.model_fields.items()
+            if each.default != getattr(self, name)
+        }
+        dump = self.model_dump(mode="json", include=said)
         return {key: encode_field(value) for key, value in dump.items()}
 
     @classmethod
     def from_fields(cls, fields: Mapping[Any, Any]) -> Record:
         values: dict[str, Any] = {text(key): text(value) for key, value in fields.items()}
-        for key in ("spec", "progress", "error", "results", "summary", "callbacks"):
+        for key in ("spec", "progress", "error", "results", "summary", "callbacks", "batches"):
             if key in values:
                 values[key] = json.loads(values[key])
         return cls.model_validate(values)
@@ -98,6 +109,7 @@ class Depth(BaseModel):
     queued: int
     running: int
     oldest_queued_s: float = Field(description="How long the first in line has waited.")
+    paused: bool = Field(description="Workers finish what they have and take nothing new.")
     jobs: dict[State, int] = Field(description="Number of jobs by state.")
 
 
@@ -107,6 +119,8 @@ class Records:
     def __init__(self, redis: Redis, namespace: str) -> None:
         self.redis = redis
         self.namespace = namespace
+        self.indexes = Indexes(redis, namespace)
+        self.totals = Totals(redis, namespace)
 
     def key(self, job_id: str) -> str:
         return f"{self.namespace}:job:{job_id}"
@@ -116,9 +130,6 @@ class Records:
 
     def attempts_key(self, job_id: str) -> str:
         return f"{self.namespace}:attempts:{job_id}"
-
-    def index_key(self, state: State | None = None) -> str:
-        return f"{self.namespace}:jobs:{state}" if state else f"{self.namespace}:jobs"
 
     def find(self, job_id: str) -> Record | None:
         fields = self.redis.hgetall(self.key(job_id))
@@ -136,63 +147,58 @@ class Records:
 
     def counts(self) -> dict[State, int]:
         """Number of jobs by state."""
-        pipe = self.redis.pipeline(transaction=False)
-        for state in State:
-            pipe.zcard(self.index_key(state))
-        return dict(zip(State, pipe.execute(), strict=True))
+        found = self.indexes.counts([f"{ALL}:{state}" for state in State])
+        return dict(zip(State, found, strict=True))
 
     def page(
-        self, *, state: State | None = None, search: str = "", limit: int = 50, cursor: str = ""
+        self, wanted: Filter | None = None, *, limit: int = 50, cursor: str = ""
     ) -> tuple[list[Record], str]:
         """Newest first: up to ``limit`` records, and the cursor of the next page ("" at the end).
 
-        A text search reads at most ``SCAN_LIMIT`` records per call, so a page may come out short
+        At most ``TEXT_SCAN`` or ``INDEX_SCAN`` jobs are looked at, so a page may come out short
         (even empty) while its cursor leads on.
-        """
-        found: list[Record] = []
-        wanted = search.casefold()
-        for scanned, record in enumerate(self._newest_first(state, cursor), start=1):
-            if wanted in _searchable(record):
-                found.append(record)
-            if len(found) == limit or scanned == SCAN_LIMIT:
-                return found, f"{record.created_at!r}~{record.id}"
-        return found, ""
 
-    def _newest_first(self, state: State | None, cursor: str) -> Iterator[Record]:
-        score, _, last_id = cursor.partition("~")
-        try:
-            highest = float(score) if cursor else float("inf")
-            if math.isnan(highest):
-                raise ValueError(cursor)
-        except ValueError as error:
-            raise RequestError(f"not a cursor: {cursor}") from error
-        offset = 0
-        while True:
-            entries: list[Any] = self.redis.zrevrangebyscore(
-                self.index_key(state), highest, "-inf", start=offset, num=200, withscores=True
-            )
-            if not entries:
-                return
-            ids = [text(job_id) for job_id, _ in entries]
-            pipe = self.redis.pipeline(transaction=False)
-            for job_id in ids:
-                pipe.hgetall(self.key(job_id))
-            for job_id, (_, created), fields in zip(ids, entries, pipe.execute(), strict=True):
-                # Equal scores come in descending order of id: skip what the last page showed.
-                seen = cursor and created == highest and job_id >= last_id
-                if fields and not seen:
-                    yield Record.from_fields(fields)
-            offset += len(entries)
+        Raises:
+            RequestError: not a cursor.
+        """
+        wanted = wanted or Filter()
+        found: list[str] = []
+        scanned, most = 0, TEXT_SCAN if wanted.text else INDEX_SCAN
+        for block in self.indexes.walk(wanted, cursor):
+            matching = [entry.job_id for entry, known in block if known]
+            with_text = self._with_text(matching, wanted.text)
+            for entry, _ in block:
+                scanned += 1
+                if entry.job_id in with_text:
+                    found.append(entry.job_id)
+                if len(found) == limit or scanned == most:
+                    return self.read_all(found), str(entry)
+        return self.read_all(found), ""
+
+    def read_all(self, job_ids: Sequence[str]) -> list[Record]:
+        """The records that there are, in the order of their ids."""
+        pipe = self.redis.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipe.hgetall(self.key(job_id))
+        return [Record.from_fields(fields) for fields in pipe.execute() if fields]
+
+    def _with_text(self, job_ids: Sequence[str], wanted: str) -> set[str]:
+        """Those whose id, URI or prompts hold a text."""
+        if not wanted or not job_ids:
+            return set(job_ids)
+        pipe = self.redis.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipe.hget(self.key(job_id), "spec")
+        folded = wanted.casefold()
+        specs = zip(job_ids, pipe.execute(), strict=True)
+        return {i for i, spec in specs if spec and folded in _searchable(i, json.loads(spec))}
 
     def timeline(self, job_id: str) -> list[TimelineEvent]:
-        entries: Any = self.redis.xrange(self.timeline_key(job_id))
+        """What happened to a job, oldest first."""
+        entries = self.redis.lrange(self.timeline_key(job_id), 0, -1)
         return [
-            TimelineEvent(
-                at=int(text(entry_id).partition("-")[0]) / 1000,
-                event=text(fields[b"event"]),
-                detail=json.loads(fields[b"detail"]),
-            )
-            for entry_id, fields in entries
+            TimelineEvent(at=at, event=event, detail=detail)
+            for at, event, detail in map(json.loads, entries)
         ]
 
     def attempts(self, job_id: str) -> list[AttemptRecord]:
@@ -202,15 +208,24 @@ class Records:
 
     # --- inside a transaction ------------------------------------------------------------------
 
-    def write(self, pipe: Pipeline, record: Record) -> None:
-        """Replace a whole record and enter it into the indexes."""
+    def write(self, pipe: Pipeline, record: Record, before: Record | None = None) -> None:
+        """Write a whole record, in the place of the one ``before`` if there was one."""
         pipe.delete(self.key(record.id))
         pipe.hset(self.key(record.id), mapping=record.fields())
-        pipe.zadd(self.index_key(), {record.id: record.created_at})
-        self._index_state(pipe, record, record.state)
+        self.indexes.move(pipe, before, record)
+
+    def remove(self, pipe: Pipeline, record: Record) -> None:
+        """Forget a job: its record, timeline and attempts, and its place in the indexes."""
+        job_id = record.id
+        pipe.delete(self.key(job_id), self.timeline_key(job_id), self.attempts_key(job_id))
+        self.indexes.move(pipe, record, None)
 
     def update(self, pipe: Pipeline, record: Record, **changes: Any) -> None:
-        """Change some fields; ``None`` removes one. A changed ``state`` moves it in the indexes."""
+        """Change some fields; ``None`` removes one.
+
+        Args:
+            record: as it is before the transaction.
+        """
         gone = [name for name, value in changes.items() if value is None]
         kept: dict[Any, Any] = {
             name: encode_field(value) for name, value in changes.items() if value is not None
@@ -219,8 +234,10 @@ class Records:
             pipe.hdel(self.key(record.id), *gone)
         if kept:
             pipe.hset(self.key(record.id), mapping=kept)
-        if "state" in changes:
-            self._index_state(pipe, record, changes["state"])
+        if not INDEXED.isdisjoint(changes):
+            known = {name: value for name, value in changes.items() if value is not None}
+            cleared = {name: Record.model_fields[name].default for name in gone}
+            self.indexes.move(pipe, record, record.model_copy(update=known | cleared))
 
     def end_attempt(
         self,
@@ -244,17 +261,24 @@ class Records:
         )
         pipe.rpush(self.attempts_key(record.id), attempt.model_dump_json(exclude_defaults=True))
         pipe.ltrim(self.attempts_key(record.id), -ATTEMPTS_KEPT, -1)
-
-    def _index_state(self, pipe: Pipeline, record: Record, state: State) -> None:
-        for other in State:
-            if other != state:
-                pipe.zrem(self.index_key(other), record.id)
-        pipe.zadd(self.index_key(state), {record.id: record.created_at})
+        of_batches = (Totals(self.redis, f"{self.namespace}:batch:{i}") for i in record.batches)
+        for totals in (self.totals, *of_batches):
+            totals.add(pipe, f"attempts:{outcome}", 1)
+            totals.add(pipe, f"seconds:{outcome}", attempt.seconds)
 
     def tell(self, pipe: Pipeline, job_id: str, event: str, **detail: Any) -> None:
         """Append to the timeline."""
-        fields: dict[Any, Any] = {"event": event, "detail": json.dumps(detail)}
-        pipe.xadd(self.timeline_key(job_id), fields, maxlen=TIMELINE_LENGTH, approximate=False)
+        key = self.timeline_key(job_id)
+        pipe.rpush(key, _compact([round(now(), 3), event, detail]))
+        pipe.ltrim(key, -TIMELINE_LENGTH, -1)
+
+    def shorten(self, pipe: Pipeline, job_id: str, events: Sequence[TimelineEvent]) -> None:
+        """Leave in the timeline what is worth to be kept of its ``events`` for a month."""
+        key = self.timeline_key(job_id)
+        kept = [each for each in events if each.event != "progress"]
+        pipe.delete(key)
+        if kept:
+            pipe.rpush(key, *(_compact([each.at, each.event, each.detail]) for each in kept))
 
 
 def encode_field(value: Any) -> str | float | int:
@@ -264,16 +288,16 @@ def encode_field(value: Any) -> str | float | int:
         return int(value)
     if isinstance(value, (str, int, float)):
         return value
-    return json.dumps(value)
+    return _compact(value)
 
 
-def _searchable(record: Record) -> str:
-    return " ".join((record.id, record.spec.uri, *record.spec.labels)).casefold()
+def _compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
-def text(value: Any) -> str:
-    """What a Redis client that does not decode (RQ wants one) answers, as text."""
-    return value.decode() if isinstance(value, bytes) else str(value)
+def _searchable(job_id: str, spec: Mapping[str, Any]) -> str:
+    labels = (each["label"] for each in spec.get("objects", ()))
+    return " ".join((job_id, spec["uri"], *spec["prompts"], *labels)).casefold()
 
 
 def now() -> float:

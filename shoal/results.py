@@ -27,6 +27,10 @@ def masks_name(spec: JobSpec) -> str:
     return f"{spec.stem}_masks.parquet"
 
 
+def tracks_name(spec: JobSpec) -> str:
+    return f"{spec.stem}_tracks.json"
+
+
 def metadata_name(spec: JobSpec) -> str:
     """Written last: who sees it sees every result."""
     return f"{spec.stem}_metadata.json"
@@ -54,9 +58,37 @@ def parts_prefix(spec: JobSpec) -> str:
     return f"{spec.results.rstrip('/')}/.parts/{spec.id}/"
 
 
+def part_name(number: int, attempt: int, kind: str) -> str:
+    """A file of a part, as one attempt wrote it.
+
+    Args:
+        kind: ``overlay.mp4`` or ``masks.parquet``.
+    """
+    return f"{number:05}-a{attempt}.{kind}"
+
+
 def content_type(name: str) -> str:
     """The media type of a result file, by its suffix."""
     return CONTENT_TYPES.get("." + name.rpartition(".")[2], "application/octet-stream")
+
+
+class Track(BaseModel):
+    """Where one object is to be seen."""
+
+    object_id: int
+    prompt: str
+    frames: int = Field(description="Written frames that it is on.")
+    spans: list[tuple[float, float]] = Field(
+        description="From the first to the last frame of each appearance, in seconds."
+    )
+
+
+class Tracks(BaseModel):
+    """``<stem>_tracks.json``: who is to be seen when, without the masks."""
+
+    schema_version: int = SCHEMA_VERSION
+    duration_s: float = Field(description="Time of the video's last frame.")
+    tracks: list[Track] = Field(description="By first appearance.")
 
 
 class VideoMetadata(BaseModel):

@@ -38,6 +38,7 @@ class Settings(BaseSettings):
     api_tokens: Annotated[tuple[SecretStr, ...], NoDecode] = ()  # comma-separated; they may do all
     rate_limit: int = Field(6000, ge=0)  # requests per minute with one API token; 0: no limit
     max_upload_bytes: int = Field(50 * GIB, gt=0)
+    retention_days: float = Field(30, ge=0)  # a job is forgotten so long after its end; 0: never
     callback_secret: Annotated[tuple[SecretStr, ...], NoDecode] = ()  # whsec_...; two to change it
     callback_allow: Annotated[tuple[str, ...], NoDecode] = ()  # private hosts and networks
 

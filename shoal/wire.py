@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from shoal.callbacks import Delivery
+from shoal.indexes import Filter
 from shoal.jobs import Options
 from shoal.prompts import MAX_REMOVALS, MAX_VISUAL_PROMPTS, Removal, VisualPrompt
 from shoal.records import AttemptRecord, Depth, Record, TimelineEvent
@@ -76,6 +79,55 @@ class Attempts(BaseModel):
     """The last attempts at a job, oldest first."""
 
     items: list[AttemptRecord]
+
+
+class PartFile(BaseModel):
+    """A finished piece of the overlay of a video that is still at work."""
+
+    number: int = Field(description="From 1, in the order of the work.")
+    attempt: int
+    frames: int = Field(description="Written frames up to its end.")
+    url: str = Field(description="Where to get it, relative to the API.")
+
+
+class Parts(BaseModel):
+    """The finished parts; none once the results are there."""
+
+    items: list[PartFile]
+
+
+class Bulk(BaseModel):
+    """``POST /videos/bulk``: retry or cancel the jobs that a filter lets through."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    action: Literal["retry", "cancel"]
+    filter: Filter = Filter()
+    cursor: str = Field("", description="'next_cursor' of the call before, to go on.")
+
+
+class BulkResult(BaseModel):
+    """What one call did: it looks at 200 jobs, newest first."""
+
+    changed: int
+    skipped: int = Field(description="In a state in which it cannot be done.")
+    next_cursor: str = Field(description="Call again with it until it is empty.")
+
+
+class EngineStatus(BaseModel):
+    """An engine, and whether it can answer the prompts."""
+
+    name: str
+    workers: int = Field(description="Workers alive that run it.")
+    code: str = Field(description="Why it cannot answer them, as an error's code; empty: it can.")
+    reason: str
+    hint: str
+
+
+class Engines(BaseModel):
+    """The engines there are, 'auto' first."""
+
+    items: list[EngineStatus]
 
 
 class ResultFile(BaseModel):

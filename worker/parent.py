@@ -139,6 +139,9 @@ class Parent:
         try:
             with redis_errors():
                 self._beat_if_due()
+                if self.queue.paused:
+                    self.model.sleep(POLL_S)
+                    return None
                 popped = self.queue.redis.blmove(rq.key, rq.intermediate_queue_key, POLL_S)
         except RedisUnavailable as error:
             log.warning("%s", error)
@@ -148,7 +151,8 @@ class Parent:
 
     def _attempt(self, job_id: str) -> None:
         """One job, from the queue to how it ended."""
-        if self.stopping:  # the signal and the job came together
+        # The signal, or the pause, came together with the job.
+        if self.stopping or self._insist(lambda: self.queue.paused):
             self._insist(lambda: self.queue.untake(job_id))
             return
         lease = self._insist(lambda: Lease.take(self.queue, job_id, self.info.name))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from shoal.errors import CheckpointUnusable, ShoalError, SourceNotFound
 from shoal.jobs import JobSpec
-from shoal.results import content_type, parts_prefix
+from shoal.results import content_type, part_name, parts_prefix
 from shoal.settings import Settings
 from shoal.storage import ObjectInfo, storage_for
 from shoal.storage.files import writing
@@ -54,7 +54,7 @@ class PartStore:
 
     def path(self, number: int, kind: str) -> Path:
         """Where a file of one of this attempt's own parts is written before it is saved."""
-        return self.folder / f"{number:05}-a{self._attempt}.{kind}"
+        return self.folder / part_name(number, self._attempt, kind)
 
     # --- find ------------------------------------------------------------------------------------
 

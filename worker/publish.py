@@ -12,6 +12,7 @@ from shoal.jobs import JobSpec
 from shoal.results import (
     EngineMetadata,
     Metadata,
+    Tracks,
     VideoMetadata,
     WorkerMetadata,
     content_type,
@@ -19,6 +20,7 @@ from shoal.results import (
     metadata_name,
     overlay_name,
     result_uri,
+    tracks_name,
 )
 from shoal.settings import Settings
 from shoal.storage import storage_for
@@ -28,6 +30,7 @@ from worker.link import Done, Run
 from worker.parts import Parts
 from worker.predictors.base import Predictor
 from worker.summary import Summary
+from worker.tracks import read_tracks
 from worker.video.frame import VideoInfo
 
 # Kinds of files that a part has, and the results that they become.
@@ -36,7 +39,7 @@ RESULTS: dict[str, Callable[[JobSpec], str]] = {OVERLAY: overlay_name, MASKS: ma
 
 
 class Publisher:
-    """Writes overlay and masks first, the metadata last: who sees it sees everything."""
+    """Writes overlay, masks and tracks first, the metadata last: who sees it sees everything."""
 
     def __init__(
         self,
@@ -53,6 +56,7 @@ class Publisher:
         self.work_dir = work_dir
         self.why_engine = why_engine
         self._sizes: dict[str, int] = {}  # result name -> bytes
+        self._masks: Path | None = None
 
     def put_results(self, parts: Parts) -> None:
         """Join the parts and publish all but the metadata."""
@@ -60,6 +64,8 @@ class Publisher:
             with writing("the work directory"):
                 whole = join(parts.paths(kind), self.work_dir / kind)
             self._put(whole, name(self.spec))
+            if kind == MASKS:
+                self._masks = whole
 
     def put_metadata(
         self, info: VideoInfo, summary: Summary, parts: Parts, timings: Mapping[str, float]
@@ -72,12 +78,21 @@ class Publisher:
         Returns:
             The names and sizes of all results, and what the metadata says in short.
         """
+        self._put_tracks(summary.extent.last_time_s, summary.output_fps)
         metadata = self._metadata(info, summary, parts, timings)
         path = self.work_dir / "metadata.json"
         with writing("the work directory"):
             path.write_text(metadata.model_dump_json(indent=2) + "\n")
         self._put(path, metadata_name(self.spec))
         return Done(results=self._sizes, summary=metadata.summary())
+
+    def _put_tracks(self, duration_s: float, fps: float) -> None:
+        assert self._masks is not None, "put_results comes first"
+        tracks = Tracks(duration_s=round(duration_s, 3), tracks=read_tracks(self._masks, fps))
+        path = self.work_dir / "tracks.json"
+        with writing("the work directory"):
+            path.write_text(tracks.model_dump_json() + "\n")
+        self._put(path, tracks_name(self.spec))
 
     def _put(self, path: Path, name: str) -> None:
         uri = result_uri(self.spec, name)
@@ -89,7 +104,12 @@ class Publisher:
     ) -> Metadata:
         extent = summary.extent
         seconds = {**timings, **summary.busy_s}
-        names = {"overlay": overlay_name, "masks": masks_name, "metadata": metadata_name}
+        names = {
+            "overlay": overlay_name,
+            "masks": masks_name,
+            "tracks": tracks_name,
+            "metadata": metadata_name,
+        }
         return Metadata(
             job_id=self.spec.id,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from shoal import __version__
-from shoal.cli import callbacks, demo, ingest, jobs, services, stack, tokens
+from shoal.cli import batches, callbacks, demo, ingest, jobs, services, stack, tokens
 from shoal.cli.session import Session, ShoalGroup, read_token
 
 EXIT_CODES = """
@@ -67,6 +67,7 @@ app.command(rich_help_panel=WORK)(jobs.cancel)
 app.command(rich_help_panel=WORK)(jobs.retry)
 app.command(rich_help_panel=WORK)(jobs.download)
 app.command(rich_help_panel=WORK)(jobs.queue)
+app.add_typer(batches.app, name="batch", rich_help_panel=WORK)
 app.add_typer(callbacks.app, name="callback", rich_help_panel=WORK)
 app.command(rich_help_panel=INGEST)(ingest.reconcile)
 app.add_typer(ingest.rules, name="rules", rich_help_panel=INGEST)

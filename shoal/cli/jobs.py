@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shoal.cli import output
+from shoal.cli import batches, output
+from shoal.cli.batches import is_pattern
 from shoal.cli.pointing import parse_removal, read_objects
-from shoal.cli.session import Batch, Json, resolve, session_of
+from shoal.cli.session import Batch, Json, Session, resolve, session_of
 from shoal.errors import ResultNotFound
 from shoal.exits import Exit
 from shoal.jobs import Direction, State
@@ -27,7 +29,10 @@ def submit(
     ctx: typer.Context,
     sources: Annotated[
         list[str],
-        typer.Argument(metavar="SOURCE...", help="Videos, folders of frames (uploaded), or URIs."),
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Videos, folders of frames (uploaded), or URIs; with wildcards they are a batch.",
+        ),
     ],
     prompt: Annotated[
         list[str] | None, typer.Option("--prompt", "-p", help="What to find; repeat it for more.")
@@ -66,10 +71,16 @@ def submit(
         typer.Option(help="Frame to start at, from 0. [default: the first; backward: the last]"),
     ] = None,
     callback: Annotated[str, typer.Option(metavar="URL", help="Where to tell how it ended.")] = "",
+    name: Annotated[
+        str, typer.Option(help="Make a batch of the sources, and call it so.", show_default=False)
+    ] = "",
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Wait for the outcome.")] = False,
     json: Json = False,
 ) -> None:
-    """Submit videos: **shoal submit match.mp4 -p person -p ball --watch**"""
+    """Submit videos: **shoal submit match.mp4 -p person -p ball --watch**
+
+    A URI with wildcards is a batch: `shoal submit "gs://bucket/2025/**/*.mp4" -p person`
+    """
     from shoal.cli.watching import follow
 
     given = {
@@ -90,6 +101,12 @@ def submit(
     pointed = read_objects(objects)
     prompts = clean_prompts(prompt or [], may_lack=bool(pointed))
     removals = [parse_removal(text) for text in remove_object or []]
+    if name or any(map(is_pattern, sources)):
+        if removals:
+            raise typer.BadParameter("--remove-object is about one video, not about a batch.")
+        work = {"prompts": prompts, "objects": pointed, "name": name, "callback": callback}
+        _submit_batch(session_of(ctx), sources, work | options, watch)
+        return
     batch = Batch(session_of(ctx))
     with batch.session.connect() as client:
         batch.run(
@@ -108,6 +125,18 @@ def submit(
     batch.finish(_show_outcomes if watch else _show_submitted)
     if watch:
         _exit_for(batch.records)
+
+
+def _submit_batch(
+    session: Session, sources: Sequence[str], work: Mapping[str, Any], watch: bool
+) -> None:
+    with session.connect() as client:
+        batch = client.batches.submit(
+            uris=[_uri(client, source) for source in sources if not is_pattern(source)],
+            globs=filter(is_pattern, sources),
+            **work,
+        )
+        batches.finish(session, client, batch, watch)
 
 
 def list_jobs(

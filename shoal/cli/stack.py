@@ -62,6 +62,7 @@ def serve(stack: Stack, log: StackLog) -> None:
     """Say where it is, and stay until a signal."""
     if not stack.stop_asked:
         log("shoal", f"up at {stack.url}, data in {stack.settings.data_dir}")
+        log("shoal", f"dashboard: {stack.url}/ui")
         log("shoal", "try: shoal submit VIDEO --prompt person --watch")
     stack.run()
     log("shoal", "stopping")

@@ -149,6 +149,8 @@ def show_queue(status: QueueStatus) -> None:
     """The queue in a line, the workers in a table."""
     wait = f", the first for {duration(status.oldest_queued_s)}" if status.queued else ""
     out.print(f"{status.queued} waiting{wait}; {status.running} running", style="bold")
+    if status.paused:
+        out.print("the queue is paused: nothing new is started", style="yellow")
     ended = (State.SUCCEEDED, State.FAILED, State.CANCELLED)
     out.print(", ".join(f"{status.jobs.get(state, 0)} {state}" for state in ended))
     if not status.workers:

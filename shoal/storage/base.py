@@ -76,9 +76,11 @@ class Storage(Protocol):
         """The objects directly in a folder; none if it is not there."""
         ...
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+    def list(self, prefix: str, after: str = "") -> Iterator[ObjectInfo]:
         """All objects whose URI starts with ``prefix``, however deep, a page at a time.
 
-        Versions are those that ``stat`` gives. Of a file storage ``prefix`` is a folder.
+        Versions are those that ``stat`` gives. Of a file storage ``prefix`` is a folder. The order
+        is always the same, so ``after``, the URI of an object that a listing gave, leads to what
+        comes after it, whether or not it is still there.
         """
         ...

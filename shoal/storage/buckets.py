@@ -107,14 +107,14 @@ class BucketStorage(ABC):
         with self.errors(uri):
             yield from self._list(self.address(uri))
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+    def list(self, prefix: str, after: str = "") -> Iterator[ObjectInfo]:
         start = self._split(prefix)
         if not start.bucket:
             raise UnsupportedLocation(
                 f"not a bucket's URI: {prefix}", hint=f"It looks like {self.scheme}://bucket/."
             )
         with self.errors(prefix):
-            yield from self._walk(start)
+            yield from self._walk(start, self._split(after).key)
 
     # --- folders of frames -----------------------------------------------------------------------
 
@@ -153,8 +153,9 @@ class BucketStorage(ABC):
         """The objects directly in a folder."""
 
     @abstractmethod
-    def _walk(self, prefix: Address) -> Iterator[ObjectInfo]:
-        """All current objects whose key starts with the prefix's, in the order of their keys."""
+    def _walk(self, prefix: Address, after: str) -> Iterator[ObjectInfo]:
+        """All current objects whose key starts with the prefix's, in the order of their keys;
+        only those after the key ``after``, if that is not empty."""
 
     @abstractmethod
     def _download(self, address: Address, version: str, path: Path) -> None:

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from shoal.errors import (
     DiskFull,
@@ -115,13 +115,20 @@ class FileStorage:
                 if entry.is_file():
                     yield self.stat(entry.as_uri())
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Links to folders are not followed."""
+    def list(self, prefix: str, after: str = "") -> Iterator[ObjectInfo]:
+        """Links to folders are not followed. The names of one folder at a time are in memory."""
         top = self.path(prefix)
+        done = _place(_local(after).relative_to(top)) if after else ()
         with _reading(prefix):
             for folder, folders, names in os.walk(top, onerror=_raise):
-                folders.sort()
+                here = tuple((True, part) for part in Path(folder).relative_to(top).parts)
+                # What the walk would come by before 'after' is not even opened.
+                folders[:] = sorted(
+                    name for name in folders if (*here, (True, name)) >= done[: len(here) + 1]
+                )
                 for name in sorted(names):
+                    if (*here, (False, name)) <= done:
+                        continue
                     path = Path(folder, name)
                     try:
                         status = path.lstat()
@@ -129,6 +136,16 @@ class FileStorage:
                         continue
                     if stat.S_ISREG(status.st_mode):
                         yield _file_info(path, status)
+
+
+def _local(uri: str) -> Path:
+    return Path(os.fsdecode(unquote_to_bytes(urlsplit(uri).path)))
+
+
+def _place(path: Path) -> tuple[tuple[bool, str], ...]:
+    """What sorts as a walk goes: the files of a folder come before the folders in it."""
+    *folders, name = path.parts
+    return (*((True, folder) for folder in folders), (False, name))
 
 
 def _raise(error: OSError) -> None:

@@ -70,9 +70,12 @@ class GoogleStorage(BucketStorage):
         )
         return (self._info(blob) for blob in blobs)
 
-    def _walk(self, prefix: Address) -> Iterator[ObjectInfo]:
-        blobs = _client().list_blobs(prefix.bucket, prefix=prefix.key or None, timeout=TIMEOUT)
-        return (self._info(blob) for blob in blobs)
+    def _walk(self, prefix: Address, after: str) -> Iterator[ObjectInfo]:
+        blobs = _client().list_blobs(
+            prefix.bucket, prefix=prefix.key or None, start_offset=after or None, timeout=TIMEOUT
+        )
+        # The offset's own name is listed too.
+        return (self._info(blob) for blob in blobs if blob.name != after)
 
     def _download(self, address: Address, version: str, path: Path) -> None:
         blob = self._blob(address, int(version))

@@ -77,10 +77,11 @@ class S3Storage(BucketStorage):
                 uri = self.uri(Address(folder.bucket, item["Key"]))
                 yield ObjectInfo(uri, item["Size"], s3_version(None, item["ETag"]))
 
-    def _walk(self, prefix: Address) -> Iterator[ObjectInfo]:
+    def _walk(self, prefix: Address, after: str) -> Iterator[ObjectInfo]:
         """Asks for versions: a plain listing has no version ids, which events and ``stat`` have."""
         pages = _client().get_paginator("list_object_versions")
-        for page in pages.paginate(Bucket=prefix.bucket, Prefix=prefix.key):
+        start: dict[str, Any] = {"KeyMarker": after} if after else {}
+        for page in pages.paginate(Bucket=prefix.bucket, Prefix=prefix.key, **start):
             for item in page.get("Versions", ()):
                 if item["IsLatest"]:
                     yield ObjectInfo(

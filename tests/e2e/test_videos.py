@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import av
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pycocotools.mask as coco
 
 from shoal.jobs import State
-from shoal.results import Metadata
+from shoal.results import Metadata, Tracks
 from shoal.settings import Settings
 from tests.processes import ROOT, Processes, eventually, model_process
 
@@ -26,21 +27,24 @@ def test_a_video_becomes_results_that_the_usual_tools_read(
     record = client.wait(job.id)
     assert record.state == State.SUCCEEDED, record.error
     saved = {
-        path.suffix: path
+        path.name.rpartition("_")[2]: path
         for path in (
             client.download(job.id, file.name, tmp_path) for file in client.results(job.id)
         )
     }
-    metadata = Metadata.model_validate_json(saved[".json"].read_text())
+    metadata = Metadata.model_validate_json(saved["metadata.json"].read_text())
     assert metadata.frames_processed == 20
     assert metadata.output_fps == 5
-    with av.open(str(saved[".mp4"])) as overlay:
+    with av.open(str(saved["segmented.mp4"])) as overlay:
         stream = overlay.streams.video[0]
         assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
         assert len(list(overlay.decode(video=0))) == 20
-    rows = pq.read_table(saved[".parquet"]).to_pylist()
+    rows = pq.read_table(saved["masks.parquet"]).to_pylist()
     assert {row["prompt"] for row in rows} <= {"person", "car"}
     assert len({row["object_id"] for row in rows}) == metadata.objects_detected > 0
+    tracks = Tracks.model_validate_json(saved["tracks.json"].read_text())
+    frames = Counter(row["object_id"] for row in rows)
+    assert {track.object_id: track.frames for track in tracks.tracks} == frames
     for row in rows:
         mask = coco.decode({"size": [row["height"], row["width"]], "counts": row["rle"]})
         assert mask.shape == (metadata.video.height, metadata.video.width)

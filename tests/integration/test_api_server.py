@@ -20,6 +20,7 @@ from redis import Redis
 from api import examples
 from api.app import create_app
 from api.server import listen
+from shoal.batches import BatchPage, BatchRequest, BatchSkips
 from shoal.embedded.valkey import find_server
 from shoal.errors import PortBusy, StackError, UnsafeBind
 from shoal.exits import Exit
@@ -167,6 +168,7 @@ def test_jobs_of_vanished_workers_come_back(
 
 def test_the_examples_are_true() -> None:
     Submission.model_validate(examples.SUBMISSION)
+    BatchRequest.model_validate(examples.BATCH_REQUEST)
     clean_objects(Submission.model_validate(examples.POINTING).objects)
     models: list[tuple[Any, dict[str, Any]]] = [
         (Record, examples.QUEUED),
@@ -176,6 +178,8 @@ def test_the_examples_are_true() -> None:
         (ResultFiles, examples.RESULT_FILES),
         (QueueStatus, examples.QUEUE),
         (Deliveries, examples.DELIVERIES),
+        (BatchPage, examples.BATCH_PAGE),
+        (BatchSkips, examples.BATCH_SKIPS),
         (Upload, examples.UPLOAD),
         (NewToken, examples.NEW_TOKEN),
         (Tokens, examples.TOKENS),
@@ -186,8 +190,8 @@ def test_the_examples_are_true() -> None:
 
 def test_every_route_documents_an_example_and_its_problems(settings: Settings) -> None:
     paths = create_app(settings).openapi()["paths"]
-    plain = {"/", "/health", "/healthz", "/readyz", "/reconcile", "/tokens/{name}"}
-    plain |= {"/videos/{job_id}/results/{name}"}
+    plain = {"/", "/health", "/healthz", "/readyz", "/metrics", "/reconcile", "/tokens/{name}"}
+    plain |= {"/videos/{job_id}/results/{name}", "/videos/{job_id}/parts/{number}"}
     for path, methods in paths.items():
         for method, operation in methods.items():
             where = f"{method} {path}"

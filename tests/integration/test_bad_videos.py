@@ -62,7 +62,7 @@ def test_bad_videos_after_each_other_and_a_good_one_at_the_end(
     good = submit_clip()
     assert processes.wait_state(good, "succeeded", "failed").state == State.SUCCEEDED
     assert model_process(worker).pid == model
-    (metadata,) = (path for path in published(processes) if path.suffix == ".json")
+    (metadata,) = (p for p in published(processes) if p.name.endswith("_metadata.json"))
     assert '"model_loads": 1' in metadata.read_text()
 
 

@@ -16,6 +16,7 @@ from shoal.errors import (
     StateConflict,
     StorageUnavailable,
 )
+from shoal.indexes import ALL, Filter
 from shoal.jobs import JobSpec, State
 from shoal.lease import Lease, Reaper
 from shoal.queue import JobQueue, open_queue
@@ -236,10 +237,10 @@ def test_pages_are_newest_first_and_complete(queue: JobQueue) -> None:
         if not cursor:
             break
     assert seen == ids[::-1]
-    found, _ = queue.records.page(search="TRAINING")
+    found, _ = queue.records.page(Filter(text="TRAINING"))
     assert [record.id for record in found] == ids[:6:-1]
     queue.cancel(ids[0])
-    cancelled, _ = queue.records.page(state=State.CANCELLED)
+    cancelled, _ = queue.records.page(Filter(state=State.CANCELLED))
     assert [record.id for record in cancelled] == [ids[0]]
 
 
@@ -249,7 +250,7 @@ def test_pages_do_not_repeat_or_skip_records_of_the_same_moment(
     ids = {queue.submit(spec(f"{i}.mp4"))[0].id for i in range(5)}
     for job_id in ids:
         redis.hset(queue.records.key(job_id), "created_at", 5.0)
-        redis.zadd(queue.records.index_key(), {job_id: 5.0})
+        redis.zadd(queue.records.indexes.key(ALL), {job_id: 5.0})
     first, cursor = queue.records.page(limit=2)
     rest, _ = queue.records.page(limit=10, cursor=cursor)
     assert len(first + rest) == 5

@@ -225,6 +225,16 @@ def test_a_listing_goes_deep_and_gives_the_versions_of_stat(
     assert MARKER in storage.stat(uris[0]).metadata
 
 
+def test_a_listing_goes_on_after_any_object(storage: Storage, put: Put, bucket: str) -> None:
+    uris = [put(key, b"x") for key in ("a/1", "a/10", "a/2", "a/€", "b c+%20")]
+    for number, uri in enumerate(uris, 1):
+        assert [info.uri for info in storage.list(f"{bucket}/", after=uri)] == uris[number:]
+    assert [info.uri for info in storage.list(f"{bucket}/a/", after=uris[1])] == uris[2:4]
+    if bucket.startswith("gs:"):  # moto takes what follows a key that is gone for that key
+        storage.delete(uris[1])
+        assert [info.uri for info in storage.list(f"{bucket}/a/", after=uris[1])] == uris[2:4]
+
+
 def test_keys_name_the_results(storage: Storage, bucket: str) -> None:
     assert storage.key(f"{bucket}/soccer/match.v2.mp4") == "soccer/match.v2"
     assert storage.key(f"{bucket}/frames.v2/") == "frames.v2"

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from av.video.reformatter import ColorRange, Colorspace
 
+from shoal.colours import PALETTE, colour_of
 from shoal.prompts import MAX_PROMPTS
 from tests import media
 from worker.predictors.base import FrameResult, Mask, ObjectResult
-from worker.sinks.colours import PALETTE, colour_of, to_yuv
+from worker.sinks.colours import to_yuv
 from worker.sinks.overlay import Area, OverlaySink, Style, draw, label_text, place
 from worker.video.frame import VideoInfo
 from worker.video.planes import planes

@@ -325,3 +325,33 @@ def test_a_folder_is_listed_and_emptied(storage: FileStorage, root: Path) -> Non
     assert found == [("1.state", 7), ("2.state", 7)]
     storage.delete(folder)
     assert [path.name for path in (root / "parts").iterdir()] == ["ab"]
+
+
+def test_a_listing_goes_on_after_any_file(storage: FileStorage, root: Path) -> None:
+    names = ["b.mp4", "z.mp4", "a/1 #.mp4", "a/1/x.mp4", "a.b/y.mp4", "ab/\N{EURO SIGN}.mp4"]
+    uris = [written(root / name).as_uri() for name in names]
+    written(root / "elsewhere.txt").replace(root / "a" / "9")
+    uris.insert(3, (root / "a" / "9").as_uri())
+    top = root.as_uri() + "/"
+    assert [info.uri for info in storage.list(top)] == uris
+    for number, uri in enumerate(uris, 1):
+        assert [info.uri for info in storage.list(top, after=uri)] == uris[number:]
+    (root / "a" / "9").unlink()
+    assert [info.uri for info in storage.list(top, after=uris[3])] == uris[4:]
+
+
+def test_folders_that_a_listing_is_past_are_not_opened(storage: FileStorage, root: Path) -> None:
+    uri = written(root / "b" / "x.mp4").as_uri()
+    written(root / "a" / "x.mp4")
+    written(root / "c" / "y.mp4")
+    opened = []
+    storage_walk = os.scandir
+
+    def scandir(path: str) -> object:
+        opened.append(Path(path).name)
+        return storage_walk(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "scandir", scandir)
+        assert len(list(storage.list(root.as_uri() + "/", after=uri))) == 1
+    assert opened == [root.name, "b", "c"]

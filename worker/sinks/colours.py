@@ -1,4 +1,4 @@
-"""One colour per prompt, and what it is in the planes of a picture."""
+"""What a colour is in the planes of a picture."""
 
 from __future__ import annotations
 
@@ -6,27 +6,6 @@ from typing import NamedTuple
 
 import av
 from av.video.reformatter import ColorRange
-
-# The 16 most distinct of Sasha Trubetskoy's list, without greys, black and white:
-# https://sashamaps.net/docs/resources/20-colors/
-PALETTE = (
-    (230, 25, 75),  # red
-    (66, 212, 244),  # cyan
-    (255, 225, 25),  # yellow
-    (145, 30, 180),  # purple
-    (60, 180, 75),  # green
-    (245, 130, 49),  # orange
-    (67, 99, 216),  # blue
-    (240, 50, 230),  # magenta
-    (191, 239, 69),  # lime
-    (250, 190, 212),  # pink
-    (70, 153, 144),  # teal
-    (220, 190, 255),  # lavender
-    (154, 99, 36),  # brown
-    (255, 250, 200),  # beige
-    (128, 0, 0),  # maroon
-    (170, 255, 195),  # mint
-)
 
 # Weights of red and blue in luma, by AVColorSpace, which are the codes of ITU-T H.273, table 4.
 _BT601, _BT709 = (0.299, 0.114), (0.2126, 0.0722)
@@ -48,14 +27,6 @@ class Yuv(NamedTuple):
     y: int
     u: int
     v: int
-
-
-def colour_of(position: int) -> tuple[int, int, int]:
-    """Red, green, blue (0 to 255) of the prompt at ``position`` in the job's list, from 0.
-
-    It depends on nothing else: the same job always looks the same.
-    """
-    return PALETTE[position % len(PALETTE)]
 
 
 def to_yuv(rgb: tuple[int, int, int], picture: av.VideoFrame) -> Yuv:

@@ -16,8 +16,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from shoal.colours import colour_of
 from worker.predictors.base import FrameResult, Mask, ObjectResult
-from worker.sinks.colours import Yuv, colour_of, to_yuv
+from worker.sinks.colours import Yuv, to_yuv
 from worker.video.encode import Encoder
 from worker.video.frame import Frame, VideoInfo
 from worker.video.planes import Plane, even_copy, planes

@@ -1,0 +1,235 @@
+"""Takes the pictures of the dashboard in docs/img: ``python docs/screenshots.py``.
+
+A Valkey, an API and a worker of their own process the sample clip; the rest of what is to be seen
+(other workers, other videos, the last hours) is made up. Needs Chromium and ``make dev``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, sync_playwright
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from shoal.client import Client  # noqa: E402
+from shoal.embedded.stack import free_port  # noqa: E402
+from shoal.embedded.valkey import find_server  # noqa: E402
+from shoal.errors import AudioOnly, Failure, StorageUnavailable, TruncatedVideo  # noqa: E402
+from shoal.jobs import JobSpec, Options  # noqa: E402
+from shoal.lease import Lease  # noqa: E402
+from shoal.queue import JobQueue, connect, open_queue  # noqa: E402
+from shoal.records import Progress, now  # noqa: E402
+from shoal.settings import Settings  # noqa: E402
+from shoal.totals import Sample  # noqa: E402
+from shoal.workers import WorkerInfo, announce, list_workers  # noqa: E402
+from tests.browser.chromium import launched  # noqa: E402
+from tests.processes import eventually, started  # noqa: E402
+
+LAPTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+FAILURES = (
+    AudioOnly("the file has sound but no picture"),
+    TruncatedVideo("the file ends at 12.4 s of 95.0 s"),
+    StorageUnavailable("s3://matches did not answer within 60 s"),
+)
+
+
+@contextmanager
+def stack(folder: Path) -> Iterator[tuple[Settings, JobQueue, Client, object]]:
+    port = free_port()
+    command = [str(find_server()), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    server = subprocess.Popen([*command, "--dir", str(folder)], stdout=subprocess.DEVNULL)
+    settings = Settings(
+        redis_url=f"redis://127.0.0.1:{port}/0",
+        data_dir=folder / "data",
+        work_dir=folder / "work",
+        api_port=free_port(),
+        lease_s=3600,  # the made-up workers beat once
+    )
+    try:
+        queue = open_queue(settings, connect(settings, attempts_s=20))
+        with started(settings, queue, folder / "logs") as processes:
+            yield settings, queue, processes.api(), processes
+    finally:
+        server.kill()
+        server.wait()
+
+
+def submit_clip(client: Client, clip: Path) -> str:
+    uploaded = client.upload(clip)
+    return client.submit(uploaded.uri, ["person", "car", "bicycle"], sample_fps=0).id
+
+
+def make_up(queue: JobQueue) -> None:
+    """Other videos, workers and hours, so that the pages look as in use."""
+    chance = random.Random(7)
+    cameras = ("north-gate", "pier-2", "lobby", "yard", "match", "training")
+    for number in range(64):
+        camera = cameras[number % len(cameras)]
+        spec = JobSpec(
+            uri=f"s3://matches/2026/{camera}/{camera}-{1000 + 37 * number}.mp4",
+            version="1",
+            size=chance.randrange(40_000_000, 900_000_000),
+            prompts=(("person", "ball"), ("boat",), ("person", "car"))[number % 3],
+            options=Options(sample_fps=5),
+            results="s3://results",
+        )
+        queue.submit(spec)
+    for number in range(54):
+        lease = take(queue, f"gpu-{number % 3}")
+        if number % 9 == 4:
+            lease.fail(Failure.of(chance.choice(FAILURES)).model_copy(
+                update={"transient": False}))  # fmt: skip
+            continue
+        frames, objects = chance.randrange(400, 9000), chance.randrange(1, 40)
+        summary = {
+            "frames_processed": frames,
+            "duration_s": frames / 5,
+            "objects_detected": objects,
+            "objects_per_prompt": dict.fromkeys(lease.record.spec.prompts, objects // 2),
+            "engine": "sam3",
+        }
+        lease.succeed({}, summary)
+    for index in range(3):
+        lease = take(queue, f"gpu-{index}")
+        frames = 900 * (index + 1)
+        lease.beat(Progress(stage="process", frames=frames, frames_expected=4200, fps=8.5 + index))
+        announce(
+            queue.redis,
+            queue.name,
+            WorkerInfo(
+                name=f"gpu-{index}",
+                host=f"node-{index}",
+                pid=1,
+                started_at=now() - 7200,
+                beat_at=now(),
+                state="busy",
+                job=lease.record.id,
+                engine="sam3",
+                device="NVIDIA H100",
+                model_loads=1,
+                jobs_done=15 + index,
+            ),
+            ttl_s=3600,
+        )
+    _history(queue, chance)
+
+
+def beat(queue: JobQueue) -> None:
+    """The made-up workers are alive."""
+    for worker in list_workers(queue.redis, queue.name):
+        announce(queue.redis, queue.name, worker.model_copy(update={"beat_at": now()}), ttl_s=3600)
+
+
+def _history(queue: JobQueue, chance: random.Random) -> None:
+    start = (now() // 60 - 6 * 60 - 2) * 60
+    queue.redis.delete(queue.records.totals.history_key)
+    queued, succeeded, failed = 10, 0, 0
+    for minute in range(6 * 60 + 2):
+        queued = max(3, queued + chance.choice((-3, -2, -1, -1, 0, 1, 1, 2)))
+        queued += 22 if minute in (70, 210) else 0
+        succeeded += chance.random() < 0.35
+        failed += chance.random() < 0.04
+        queue.records.totals.record(
+            Sample(
+                at=start + 60 * minute,
+                queued=min(queued, 60),
+                running=4 if minute % 90 else 3,
+                oldest_queued_s=40,
+                workers=4,
+                succeeded=succeeded,
+                failed=failed,
+                frames=succeeded * 2500,
+            )
+        )
+    sums = {"jobs:succeeded": succeeded, "jobs:failed": failed, "frames": succeeded * 2500}
+    queue.redis.delete(queue.records.totals.key)
+    queue.redis.hset(queue.records.totals.key, mapping=sums)
+
+
+def take(queue: JobQueue, worker: str) -> Lease:
+    job_id = queue.redis.lmove(queue.rq.key, queue.rq.intermediate_queue_key)
+    assert job_id is not None
+    lease = Lease.take(queue, job_id.decode(), worker)
+    assert lease is not None
+    return lease
+
+
+def shoot(browser: Browser, url: str, folder: Path, pages: dict[str, str], queue: JobQueue) -> None:
+    """Each page in light and dark, on a laptop and a phone."""
+    for scheme in ("light", "dark"):
+        for device, size in (("laptop", LAPTOP), ("phone", PHONE)):
+            context = browser.new_context(
+                viewport=size, color_scheme=scheme, device_scale_factor=1, reduced_motion="reduce"
+            )
+            page = context.new_page()
+            for name, path in pages.items():
+                beat(queue)
+                page.goto(url + path)
+                page.wait_for_timeout(1500)  # the first live update
+                if name == "new":
+                    page.fill("#prompts", "person, goalkeeper")
+                    page.wait_for_timeout(800)
+                if name in ("video", "running") and page.locator("video").is_visible():
+                    page.evaluate(
+                        "() => { const v = document.querySelector('video');"
+                        " v.currentTime = v.buffered.length ? v.buffered.start(0) + 2 : 2; }"
+                    )
+                    page.wait_for_timeout(1200)
+                page.screenshot(
+                    path=folder / f"{name}-{device}-{scheme}.png", full_page=device == "phone"
+                )
+            context.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "img")
+    parser.add_argument(
+        "--clip", type=Path, default=os.environ.get("SHOAL_SAMPLE_CLIP", "demo/bikes.mp4")
+    )
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        stack(Path(folder)) as (_, queue, client, processes),
+        sync_playwright() as playwright,
+        launched(playwright) as browser,
+    ):
+        worker = processes.worker(engine="cpu", SHOAL_PART_S="2")
+        eventually(processes.idle_workers, "the worker")
+        job_id = submit_clip(client, args.clip)
+        eventually(lambda: len(client.parts(job_id)) >= 2, "two parts", 120)
+        url = client.url
+        shoot(browser, url, args.out, {"running": f"/ui/videos/{job_id}"}, queue)
+        client.wait(job_id)
+        broken = Path(folder) / "cut-off.mp4"
+        broken.write_bytes(args.clip.read_bytes()[: args.clip.stat().st_size // 3])
+        bad = client.submit(client.upload(broken).uri, ["person"], sample_fps=0).id
+        client.wait(bad)
+        worker.terminate()
+        worker.wait()
+        make_up(queue)
+        time.sleep(1)
+        pages = {
+            "overview": "/ui",
+            "videos": "/ui/videos",
+            "video": f"/ui/videos/{job_id}",
+            "failed": f"/ui/videos/{bad}",
+            "new": "/ui/new",
+        }
+        shoot(browser, url, args.out, pages, queue)
+
+
+if __name__ == "__main__":
+    main()

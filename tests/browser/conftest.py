@@ -1,0 +1,73 @@
+"""A browser on the dashboard of real processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, Playwright, Request, sync_playwright
+
+from shoal.client import Client
+from shoal.settings import Settings
+from tests.browser import chromium
+from tests.processes import Processes
+
+WAIT_MS = 60_000
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Iterator[Playwright]:
+    with sync_playwright() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    if chromium.path() is None and not Path(playwright.chromium.executable_path).exists():
+        pytest.skip("no Chromium: 'apt install chromium', or 'playwright install chromium'")
+    with chromium.launched(playwright) as browser:
+        yield browser
+
+
+@pytest.fixture
+def client(processes: Processes) -> Client:
+    """The API, started."""
+    return processes.api()
+
+
+class Watch:
+    """What a page must not do: complain on its console, or ask another host for anything."""
+
+    def __init__(self, page: Page, host: str) -> None:
+        self.faults: list[str] = []
+        self._host = host
+        page.on("console", lambda m: m.type == "error" and self.faults.append(m.text))
+        page.on("pageerror", lambda error: self.faults.append(str(error)))
+        page.on("request", self._on_request)
+
+    def _on_request(self, request: Request) -> None:
+        address = urlsplit(request.url)
+        if address.scheme not in ("data", "blob") and address.netloc != self._host:
+            self.faults.append(f"asked for {request.url}")
+
+
+@pytest.fixture
+def watch(page: Page, settings: Settings) -> Watch:
+    return Watch(page, f"127.0.0.1:{settings.api_port}")
+
+
+@pytest.fixture
+def page(browser: Browser, client: Client, settings: Settings) -> Iterator[Page]:
+    """A page that knows its host: ``page.goto("/ui")``."""
+    context = browser.new_context(base_url=f"http://127.0.0.1:{settings.api_port}")
+    context.set_default_timeout(WAIT_MS)
+    yield context.new_page()
+    context.close()
+
+
+@pytest.fixture(autouse=True)
+def no_faults(watch: Watch) -> Iterator[None]:
+    yield
+    assert watch.faults == []

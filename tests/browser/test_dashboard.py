@@ -1,0 +1,382 @@
+"""The dashboard as its users meet it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+
+from shoal.client import Client
+from shoal.jobs import Options, State
+from shoal.queue import JobQueue
+from shoal.settings import Settings
+from tests.browser.conftest import WAIT_MS, Watch
+from tests.conftest import SubmitClip
+from tests.processes import Processes, eventually
+from tests.serving import take, write_video
+
+expect.set_options(timeout=WAIT_MS)
+
+PICTURE = """() => {
+  const video = document.querySelector("video");
+  const canvas = document.createElement("canvas");
+  canvas.width = 32; canvas.height = 18;
+  const context = canvas.getContext("2d");
+  context.drawImage(video, 0, 0, 32, 18);
+  return context.getImageData(0, 0, 32, 18).data.join();
+}"""
+
+
+def holds(page: Page, condition: str) -> None:
+    """Wait for a condition in JavaScript. Playwright's own way would need eval, which is barred."""
+    eventually(lambda: evaluate(page, condition), condition)
+
+
+def evaluate(page: Page, script: str) -> Any:
+    return page.evaluate(
+        f"() => {{ const VIDEO = document.querySelector('video'); return {script} }}"
+    )
+
+
+def stop_first_worker(processes: Processes) -> None:
+    process = processes.running[1]
+    process.terminate()
+    process.wait(30)
+
+
+# --- a video from the drop to the overlay --------------------------------------------------------
+
+
+def test_a_video_is_dropped_watched_and_played(
+    page: Page, processes: Processes, sample_clip: Path
+) -> None:
+    processes.worker("cpu", SHOAL_PART_S="1")
+    page.goto("/ui")
+    page.get_by_role("link", name="New", exact=True).click()
+    page.set_input_files("#file", sample_clip)
+    page.fill("#prompts", "person, car")
+    page.fill("[name=sample_fps]", "0")
+    page.fill("[name=max_frames]", "120")
+    page.get_by_role("button", name="Submit").click()
+    page.wait_for_url(re.compile(r"/ui/videos/[0-9a-f]{24}"))
+    # While it is at work, what is finished plays already.
+    expect(page.locator("#playing")).to_contain_text("finished so far")
+    assert "/parts/" in page.locator("video").get_attribute("src")  # type: ignore[operator]
+    holds(page, "VIDEO.readyState >= 2")
+    assert page.locator("#progress progress").count() == 1
+    # The end comes without a reload.
+    expect(page.locator("#head .badge")).to_have_text("succeeded")
+    expect(page.locator("video")).to_have_attribute("src", re.compile("_segmented.mp4"))
+    holds(page, "VIDEO.readyState >= 2")
+    evaluate(page, "VIDEO.currentTime = 0")
+    holds(page, "!VIDEO.seeking")
+    first = page.evaluate(PICTURE)
+    evaluate(page, "VIDEO.play()")
+    holds(page, "VIDEO.currentTime > 1")
+    assert page.evaluate(PICTURE) != first
+    # The timeline of the objects leads back into the video.
+    evaluate(page, "VIDEO.pause()")
+    lane = page.locator("[data-timeline]").first
+    box = lane.bounding_box()
+    assert box is not None
+    lane.click(position={"x": box["width"] / 2, "y": box["height"] / 2})
+    length = float(lane.get_attribute("data-timeline") or 0)
+    middle = evaluate(page, "VIDEO.currentTime")
+    assert middle == pytest.approx(length / 2, abs=0.1)
+    page.locator("[data-seek]").first.press("Enter")
+    assert evaluate(page, "VIDEO.currentTime") < middle
+    names = page.locator("#files a").all_inner_texts()
+    assert [name.rpartition("_")[2] for name in names] == [
+        "segmented.mp4", "masks.parquet", "tracks.json", "metadata.json"
+    ]  # fmt: skip
+    with page.expect_download() as download:
+        page.locator("#files a").last.click()
+    assert download.value.suggested_filename == f"{sample_clip.stem}_metadata.json"
+
+
+def test_what_an_engine_cannot_do_is_greyed_with_the_reason(
+    page: Page, processes: Processes
+) -> None:
+    processes.worker()
+    eventually(processes.idle_workers, "the worker")
+    page.goto("/ui/new")
+    page.fill("#prompts", "goalkeeper")
+    cpu = page.locator("[data-engine=cpu]")
+    expect(cpu).to_contain_text("no word for 'goalkeeper'")
+    expect(cpu.locator("input")).to_be_disabled()
+    sam3 = page.locator("[data-engine=sam3]")
+    expect(sam3).to_contain_text("no worker runs it")
+    expect(sam3.locator("input")).to_be_disabled()
+    page.fill("#prompts", "person")
+    expect(cpu).not_to_contain_text("no word")
+
+
+def test_a_form_that_is_not_filled_in_says_what_is_missing(
+    page: Page, watch: Watch, settings: Settings
+) -> None:
+    page.goto("/ui/new")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.locator("#problem")).to_contain_text("What is to be found?")
+    page.fill("#prompts", "person")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.locator("#problem")).to_contain_text("Which video?")
+    page.fill("#uri", (settings.data_dir / "missing.mp4").as_uri())
+    page.get_by_role("button", name="Submit").click()
+    expect(page.locator("#problem")).to_contain_text("Check the URI")
+    assert any("404" in fault for fault in watch.faults)  # Chromium notes each refusal
+    watch.faults.clear()
+
+
+# --- failures ------------------------------------------------------------------------------------
+
+
+def test_a_failure_tells_its_cause_and_is_retried(
+    page: Page, client: Client, processes: Processes, settings: Settings, sample_clip: Path
+) -> None:
+    processes.worker("cpu")
+    broken = write_video(settings, "broken.mp4")
+    broken.write_bytes(sample_clip.read_bytes()[:20_000])
+    job = client.submit(broken.as_uri(), ["person"])
+    page.goto("/ui")
+    page.locator("#failures").get_by_role("link", name="broken.mp4").click()
+    expect(page.locator("#head .cause")).to_contain_text("ends before its index")
+    expect(page.locator("#head .cause")).to_contain_text("upload it again")
+    expect(page.locator("#head .cause code")).to_have_text("truncated_video")
+    page.get_by_text("Log of the worker").click()
+    expect(page.locator("#attempts pre").first).to_be_visible()
+    page.get_by_role("button", name="Retry").click()
+    expect(page.locator("#attempts .badge")).to_have_count(2)
+    assert client.get(job.id).attempt == 2
+    page.get_by_role("link", name="all with this cause").click()
+    expect(page).to_have_url(re.compile("cause=truncated_video"))
+    expect(page.locator("#rows tbody tr")).to_have_count(1)
+
+
+def test_an_unknown_video_and_an_unknown_page(page: Page, watch: Watch) -> None:
+    assert page.goto(f"/ui/videos/{'0' * 24}").status == 404  # type: ignore[union-attr]
+    expect(page.locator("main")).to_contain_text("no job has the id")
+    assert page.goto("/ui/nowhere").status == 404  # type: ignore[union-attr]
+    assert page.goto("/ui/videos?state=lost").status == 422  # type: ignore[union-attr]
+    expect(page.locator("main")).to_contain_text("state")
+    watch.faults.clear()  # Chromium's notes of the three
+
+
+# --- the list ------------------------------------------------------------------------------------
+
+
+def test_filters_are_in_the_address(
+    page: Page, client: Client, settings: Settings, queue: JobQueue
+) -> None:
+    for name in ("match-1.mp4", "match-2.mp4", "training.mp4"):
+        client.submit(write_video(settings, name).as_uri(), ["person", "ball"])
+    client.submit(write_video(settings, "harbour.mp4").as_uri(), ["boat"])
+    page.goto("/ui/videos")
+    rows = page.locator("#rows tbody tr")
+    expect(rows).to_have_count(4)
+    page.fill("[name=prompt]", "ball")
+    page.fill("[name=text]", "match")
+    page.get_by_role("button", name="Filter").click()
+    expect(page).to_have_url(re.compile(r"/ui/videos\?text=match&prompt=ball$"))
+    expect(rows).to_have_count(2)
+    page.reload()
+    expect(rows).to_have_count(2)
+    assert page.input_value("[name=prompt]") == "ball"
+    page.get_by_role("link", name="Cancelled").click()
+    expect(page.locator("#rows")).to_contain_text("No video is like this")
+    client.cancel(next(client.list(text="match-1")).id)
+    expect(rows).to_have_count(1)  # live
+
+
+def test_all_that_is_filtered_is_cancelled_and_retried(
+    page: Page, client: Client, settings: Settings
+) -> None:
+    for number in range(5):
+        client.submit(write_video(settings, f"match-{number}.mp4").as_uri(), ["person"])
+    other = client.submit(write_video(settings, "harbour.mp4").as_uri(), ["boat"])
+    page.goto("/ui/videos?prompt=person")
+    page.get_by_role("button", name="Cancel queued").click()
+    page.get_by_role("button", name="No, go back").click()
+    assert client.queue().jobs[State.CANCELLED] == 0
+    page.get_by_role("button", name="Cancel queued").click()
+    page.get_by_role("button", name="Yes").click()
+    expect(page.locator("#bulk-status")).to_have_text("5 cancelled")
+    expect(page.locator("#rows .badge.cancelled")).to_have_count(5)
+    assert client.get(other.id).state == State.QUEUED
+    page.get_by_role("button", name="Retry failed").click()
+    page.get_by_role("button", name="Yes").click()
+    expect(page.locator("#bulk-status")).to_have_text("5 queued again")
+    assert client.queue().jobs[State.QUEUED] == 6
+
+
+def test_pages_lead_on_and_back(page: Page, queue: JobQueue, submit_clip: SubmitClip) -> None:
+    for frames in range(1, 56):
+        submit_clip(options=Options(max_frames=frames))
+    page.goto("/ui/videos")
+    expect(page.locator("#rows tbody tr")).to_have_count(50)
+    page.get_by_role("link", name="Older").click()
+    expect(page.locator("#rows tbody tr")).to_have_count(5)
+    page.get_by_role("link", name="Newest").click()
+    expect(page.locator("#rows tbody tr")).to_have_count(50)
+
+
+# --- the queue -----------------------------------------------------------------------------------
+
+
+def test_the_queue_is_paused_and_resumed(
+    page: Page, client: Client, processes: Processes, submit_clip: SubmitClip
+) -> None:
+    processes.worker()
+    eventually(processes.idle_workers, "the worker")
+    page.goto("/ui")
+    page.locator("#pause").press("Enter")
+    expect(page.locator(".banner")).to_contain_text("The queue is paused")
+    job_id = submit_clip()
+    expect(page.locator(".tile").first).to_contain_text("1")
+    seen = client.queue().workers[0].beat_at
+    eventually(lambda: client.queue().workers[0].beat_at > seen + 1.5, "the worker to look twice")
+    assert client.get(job_id).state == State.QUEUED
+    page.get_by_role("button", name="Resume the queue").click()
+    assert client.wait(job_id).state == State.SUCCEEDED
+    expect(page.locator(".banner")).to_contain_text("as they come")
+
+
+def test_a_running_video_is_cancelled(
+    page: Page, processes: Processes, submit_clip: SubmitClip
+) -> None:
+    processes.worker("tests.fakes:Slow")
+    job_id = submit_clip()
+    processes.wait_frames(job_id)
+    page.goto(f"/ui/videos/{job_id}")
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Yes").click()
+    expect(page.locator("#head .badge")).to_have_text("cancelled")
+    expect(page.locator("#attempts .badge")).to_have_text("cancelled")
+
+
+def test_workers_are_shown_with_their_video(
+    page: Page, processes: Processes, submit_clip: SubmitClip
+) -> None:
+    processes.worker("tests.fakes:Slow")
+    page.goto("/ui")
+    row = page.locator("#workers tbody tr")
+    expect(row).to_contain_text("idle")
+    submit_clip()
+    expect(row).to_contain_text("clip.mp4")
+    expect(row.locator("progress")).to_be_visible()
+    stop_first_worker(processes)
+    expect(page.locator("#workers")).to_contain_text("No worker is alive")
+
+
+def test_a_page_catches_up_after_the_api_was_away(
+    page: Page, client: Client, processes: Processes, watch: Watch, submit_clip: SubmitClip
+) -> None:
+    page.goto("/ui")
+    expect(page.locator("#connection")).to_have_text("live")
+    processes.running[0].kill()
+    processes.running[0].wait()
+    expect(page.locator("#connection")).to_contain_text("no connection")
+    submit_clip()
+    processes.api()
+    expect(page.locator("#connection")).to_have_text("live")
+    expect(page.locator(".tile strong").first).to_have_text("1")
+    watch.faults.clear()  # Chromium's notes of the refused connections
+
+
+def test_a_live_update_leaves_the_focus_where_it_is(
+    page: Page, client: Client, submit_clip: SubmitClip
+) -> None:
+    page.goto("/ui")
+    expect(page.locator("#connection")).to_have_text("live")
+    page.locator("#pause").focus()
+    submit_clip()
+    expect(page.locator(".tile strong").first).to_have_text("1")
+    assert page.evaluate("document.activeElement.id") == "pause"
+
+
+# --- safety and fit ------------------------------------------------------------------------------
+
+
+def test_html_in_names_and_prompts_is_text(
+    page: Page, client: Client, settings: Settings, queue: JobQueue, submit_clip: SubmitClip
+) -> None:
+    evil = "<img src=x onerror=alert(1)>"
+    video = write_video(settings, f"{evil} & 'more' \".mp4")
+    job_id = submit_clip(prompts=(evil, "</script><b>bold</b>"), path=video)
+    for address in ("/ui", "/ui/videos", f"/ui/videos/{job_id}", "/ui/videos?text=%3Cb%3Eb"):
+        page.goto(address)
+        assert page.locator("main img, main b").count() == 0
+    page.goto(f"/ui/videos/{job_id}")
+    expect(page.locator("h1")).to_contain_text(evil)
+    expect(page.locator(".prompts")).to_contain_text("</script><b>bold</b>")
+    take(queue).cancel()
+    expect(page.locator("#head .badge")).to_have_text("cancelled")
+    assert page.locator("main img, main b").count() == 0
+
+
+@pytest.mark.parametrize("width", [390, 768, 1280])
+def test_nothing_sticks_out(
+    page: Page, client: Client, settings: Settings, submit_clip: SubmitClip, width: int
+) -> None:
+    long = write_video(settings, f"{'a-long-name-' * 12}.mp4")
+    job_id = submit_clip(prompts=tuple(f"prompt {'x' * 80} {i}" for i in range(16)), path=long)
+    page.set_viewport_size({"width": width, "height": 800})
+    for address in ("/ui", "/ui/videos", f"/ui/videos/{job_id}", "/ui/new"):
+        page.goto(address)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, address
+
+
+def test_the_reference_needs_no_other_host(page: Page) -> None:
+    page.goto("/docs")
+    expect(page.locator(".swagger-ui .info")).to_contain_text("Shoal")
+    expect(page.locator(".opblock").first).to_be_visible()
+
+
+def test_every_page_forbids_what_it_does_not_need(client: Client) -> None:
+    with httpx.Client(base_url=client.url) as http:
+        assert http.get("/", headers={"Accept": "text/html"}).headers["Location"] == "/ui"
+        for address in ("/ui", "/ui/videos", "/ui/new", "/ui/nowhere"):
+            policy = http.get(address).headers["Content-Security-Policy"]
+            assert "default-src 'none'" in policy
+            assert "unsafe" not in policy
+            assert "http" not in policy
+
+
+# --- tokens --------------------------------------------------------------------------------------
+
+
+def test_a_token_opens_the_dashboard_once(
+    page: Page, processes: Processes, settings: Settings, watch: Watch, submit_clip: SubmitClip
+) -> None:
+    processes.running[0].kill()
+    processes.running[0].wait()
+    processes.start("api", SHOAL_API_TOKENS="a-token")
+    url = f"http://127.0.0.1:{settings.api_port}"
+    eventually(lambda: is_up(url), "the API with a token")
+    job_id = submit_clip()
+    page.goto(f"/ui/videos/{job_id}")
+    page.fill("[name=token]", "wrong")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.locator("main")).to_contain_text("not known here")
+    page.fill("[name=token]", "a-token")
+    page.get_by_role("button", name="Log in").click()
+    expect(page).to_have_url(re.compile(f"/ui/videos/{job_id}$"))
+    expect(page.locator("#connection")).to_have_text("live")
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Yes").click()
+    expect(page.locator("#head .badge")).to_have_text("cancelled")
+    page.get_by_role("button", name="Log out").click()
+    expect(page.locator("h1")).to_have_text("Log in")
+    page.goto("/ui")
+    expect(page.locator("h1")).to_have_text("Log in")
+    watch.faults.clear()  # Chromium's note of the refusal
+
+
+def is_up(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz").is_success
+    except httpx.TransportError:
+        return False
