@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import json
 import random
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,9 +21,12 @@ from pydantic import SecretStr
 from redis import Redis
 
 from api.app import create_app
+from api.events import oidc
+from api.events.inbox import Inbox
 from api.events.senders import Senders
 from shoal.embedded.stack import free_port
 from shoal.queue import JobQueue, open_queue
+from shoal.rules_file import RulesFile
 from shoal.settings import Settings
 from tests import events
 from tests.events import ACCOUNT, AUDIENCE, CERTIFICATE, KEY, TOPIC, Internet, Signer, payload
@@ -310,6 +314,24 @@ def test_a_token_played_back_leads_to_the_same_job(http: httpx.Client, signer: S
     assert code_of(gcs(http, later, payload("gcs_pubsub_push"))) == (401, "bad_event_sender")
 
 
+def test_a_good_token_is_not_believed_for_longer_than_it_says(
+    http: httpx.Client, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A good token is not checked again for a minute, unless it ends before."""
+    monkeypatch.setattr(oidc, "SKEW_S", 600)
+    token = signer.token(iat=time.time() - 900, exp=time.time() - 300)
+    assert gcs(http, token, payload("gcs_pubsub_push")).status_code == 200
+    monkeypatch.setattr(oidc, "SKEW_S", 0)
+    assert code_of(gcs(http, token, payload("gcs_pubsub_push"))) == (401, "bad_event_sender")
+
+
+def test_a_good_token_does_not_open_for_one_like_it(http: httpx.Client, signer: Signer) -> None:
+    token = signer.token()
+    assert gcs(http, token, payload("gcs_pubsub_push")).status_code == 200
+    for other in (token[:-8] + "AAAAAAAA", token + "A", token.rpartition(".")[0] + "."):
+        assert code_of(gcs(http, other, payload("gcs_pubsub_push"))) == (401, "bad_event_sender")
+
+
 @pytest.mark.parametrize("header", ["", "Basic x", "Bearer", "x"])
 def test_without_a_token_google_is_not_believed(
     http: httpx.Client, internet: Internet, header: str
@@ -552,7 +574,9 @@ def test_a_redis_that_is_away_asks_the_sender_to_try_again(
     strict: Settings, internet: Internet, signer: Signer
 ) -> None:
     app = create_app(strict, internet.transport())
-    app.state.queue = open_queue(strict, Redis(port=free_port()))  # where nothing listens
+    queue = open_queue(strict, Redis(port=free_port()))  # where nothing listens
+    senders = Senders(strict, internet.transport())
+    app.state.inbox = Inbox(senders, RulesFile(strict), queue, strict)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     google = {"authorization": f"Bearer {signer.token()}"}
 
