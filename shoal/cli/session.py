@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 from shoal.cli import output
 from shoal.errors import JobNotFound, RequestError, SecretInArguments, ShoalError, TokenUnreadable
 from shoal.exits import Exit, exit_code
+from shoal.redact import hide
 
 if TYPE_CHECKING:
     from shoal.client import Client
@@ -46,13 +47,18 @@ def read_token(path: str) -> str:
     Raises:
         TokenUnreadable
     """
-    if not path:
-        return os.environ.get("SHOAL_API_TOKEN", "")
     try:
-        return (sys.stdin.readline() if path == "-" else Path(path).read_text("utf-8")).strip()
+        if path == "-":
+            token = sys.stdin.readline().strip()
+        elif path:
+            token = Path(path).read_text("utf-8").strip()
+        else:
+            token = os.environ.get("SHOAL_API_TOKEN", "")
     except (OSError, UnicodeDecodeError) as error:
         words = error.strerror if isinstance(error, OSError) else "not text"
         raise TokenUnreadable(f"cannot read a token from {path}: {words}") from error
+    hide([token])
+    return token
 
 
 def session_of(ctx: typer.Context) -> Session:
