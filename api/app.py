@@ -63,8 +63,9 @@ A video and a few words in; tracked masks and an overlay video out.
 
 Submit a video with `POST /videos`, follow it with `GET /videos/{id}`, and get the files from
 `GET /videos/{id}/results`. A video that is not where the API can read it goes in by
-`PUT /uploads/{name}` first. Every error is a problem document (RFC 9457) with a `code` to branch
-on and a `hint` that says what to do.
+`PUT /uploads/{name}` first. Where the API asks for tokens, each route names the scope that it
+needs; events carry the proof of their sender instead. Every error is a problem document (RFC
+9457) with a `code` to branch on and a `hint` that says what to do.
 """
 
 
