@@ -220,6 +220,17 @@ DELIVERY: dict[str, Any] = {
 DELIVERIES: dict[str, Any] = {"items": [DELIVERY], "next_cursor": ""}
 
 
+TOKEN: dict[str, Any] = {
+    "name": "ci",
+    "scope": "submit",
+    "created_at": 1760000100.25,
+    "created_by": "SHOAL_API_TOKENS[0]",
+}
+
+NEW_TOKEN = TOKEN | {"secret": "shoal_" + "x" * 43}
+
+TOKENS: dict[str, Any] = {"items": [TOKEN]}
+
 BATCH_REQUEST: dict[str, Any] = {
     "name": "season 2025",
     "globs": ["gs://matches/2025/**/*.mp4"],

@@ -81,7 +81,8 @@ class Inbox:
                 if isinstance(found, Skip):
                     skips.append(found)
                     continue
-                record, queued = self._queue.submit(found, again=False)
+                callback = rules.callback_of(found.uri)
+                record, queued = self._queue.submit(found, callback=callback, again=False)
                 receipt.jobs.append(record.id)
                 receipt.queued += queued
                 receipt.known += not queued

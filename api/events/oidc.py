@@ -19,8 +19,9 @@ CERTIFICATES = "https://www.googleapis.com/oauth2/v1/certs"
 ISSUERS = ("https://accounts.google.com", "accounts.google.com")
 SKEW_S = 10
 MIN_KEPT_S, MAX_KEPT_S = 300, 24 * 3600
-GOOD_KEPT = 256  # tokens
 PAUSE_S = 60  # between two fetches for keys that nobody knows
+GOOD_S = 60  # a token that was good is not checked again: Pub/Sub sends one for up to an hour
+MAX_GOOD = 1000
 
 
 class GoogleTokens:
@@ -33,7 +34,7 @@ class GoogleTokens:
         self._fetching = threading.Lock()
         self._certificates: dict[str, str] = {}
         self._fetched_at = self._fresh_until = -MAX_KEPT_S * 1.0
-        self._good: dict[bytes, float] = {}  # digest of a token that was checked -> when it ends
+        self._good: dict[bytes, float] = {}  # digest of a token -> until when
 
     def check(self, authorization: str) -> None:
         """
@@ -47,10 +48,15 @@ class GoogleTokens:
                 "the request carries no token",
                 hint="Give the push subscription or the trigger a service account.",
             )
-        digest = hashlib.sha256(token.encode()).digest()
-        if self._good.get(digest, 0) > time.time():
-            return  # Pub/Sub sends the same one for up to an hour
-        claims = self._verified(token.strip())
+        digest = hashlib.sha256(token.strip().encode(errors="replace")).digest()
+        if time.time() < self._good.get(digest, 0):
+            return
+        self._check_claims(claims := self._verified(token.strip()))
+        if len(self._good) >= MAX_GOOD:
+            self._good.clear()
+        self._good[digest] = min(time.time() + GOOD_S, float(claims["exp"]))
+
+    def _check_claims(self, claims: Mapping[str, Any]) -> None:
         if claims.get("iss") not in ISSUERS:
             raise BadEventSender("the token is not from Google")
         email = str(claims.get("email", "")).encode(errors="replace")
@@ -61,9 +67,6 @@ class GoogleTokens:
                 "the token's service account may not send events",
                 hint="SHOAL_GCS_SENDERS names the service accounts that may.",
             )
-        if len(self._good) >= GOOD_KEPT:
-            self._good.clear()
-        self._good[digest] = float(claims["exp"])
 
     def _verified(self, token: str) -> Mapping[str, Any]:
         """The claims of a token with a good signature, in time, and for us."""

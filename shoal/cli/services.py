@@ -16,13 +16,10 @@ from typing import Annotated, NoReturn
 import typer
 
 from shoal.cli import output
+from shoal.cli.session import RedisUrl
 from shoal.cli.stack import StackLog
 from shoal.errors import StackError
 from shoal.settings import get_settings
-
-RedisUrl = Annotated[
-    str | None, typer.Option(help="The queue's Redis.", envvar="SHOAL_REDIS_URL", metavar="URL")
-]
 
 
 def api(
