@@ -11,7 +11,7 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 from starlette.concurrency import run_in_threadpool
 
-from api import health, problems, queue, results, uploads, videos
+from api import health, problems, queue, results, uploads, videos, workers
 from api.auth import Gate
 from api.deps import TOKEN
 from api.limits import BodyLimit
@@ -64,7 +64,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit)
     app.add_middleware(Gate, tokens=settings.api_tokens)
     anywhere = problems.documented(Unauthorized, RequestError, RedisUnavailable)
-    for router in (health.index, videos.router, results.router, uploads.router, queue.router):
+    routers = (videos.router, results.router, uploads.router, queue.router, workers.router)
+    for router in (health.index, *routers):
         app.include_router(router, dependencies=[TOKEN], responses=anywhere)
     app.include_router(health.probes)
     return app

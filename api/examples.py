@@ -154,6 +154,7 @@ QUEUE: dict[str, Any] = {
             "started_at": 1759990000.0,
             "beat_at": 1760000100.0,
             "state": "busy",
+            "draining": False,
             "job": JOB_ID,
             "engine": "cpu",
             "device": "cpu",

@@ -20,6 +20,7 @@ from shoal.jobs import State
 from shoal.prompts import Removal, VisualPrompt
 from shoal.records import AttemptRecord, Record, TimelineEvent
 from shoal.wire import Attempts, Page, QueueStatus, ResultFile, ResultFiles, Timeline, Upload
+from shoal.workers import WorkerInfo
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 CHUNK = 1 << 20
@@ -117,6 +118,10 @@ class Client:
 
     def queue(self) -> QueueStatus:
         return self._json(QueueStatus, "GET", "/queue")
+
+    def drain(self, worker: str) -> WorkerInfo:
+        """Have a worker end when the video that it has is done."""
+        return self._json(WorkerInfo, "POST", f"/workers/{quote(worker, safe='')}/drain")
 
     def watch(self, *job_ids: str, poll_s: float = POLL_S) -> Iterator[Record]:
         """Each job's record now and whenever it has changed, until all are final."""

@@ -112,6 +112,12 @@ class JobNotFound(RequestError):
     http_status = 404
 
 
+class WorkerNotFound(RequestError):
+    code = "worker_not_found"
+    default_hint = "'shoal queue' shows the workers that there are."
+    http_status = 404
+
+
 class ResultNotFound(RequestError):
     code = "result_not_found"
     default_hint = "GET /videos/{id}/results lists the names; results appear when a job succeeds."

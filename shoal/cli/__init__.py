@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from shoal import __version__
-from shoal.cli import demo, jobs, services, stack
+from shoal.cli import demo, jobs, services, stack, workers
 from shoal.cli.session import Session, ShoalGroup
 
 EXIT_CODES = """
@@ -65,4 +65,5 @@ app.command(rich_help_panel=RUN)(demo.demo)
 app.command(rich_help_panel=RUN)(stack.up)
 app.command(rich_help_panel=RUN)(services.api)
 app.command(rich_help_panel=RUN)(services.worker)
+app.command(rich_help_panel=RUN)(workers.drain)
 app.command(rich_help_panel=RUN)(services.doctor)

@@ -23,6 +23,7 @@ from shoal.cli.output import (
 from shoal.jobs import Options, State
 from shoal.records import AttemptRecord, Record, TimelineEvent
 from shoal.wire import QueueStatus
+from shoal.workers import WorkerInfo
 
 SHORT_ID = 12  # characters; commands take any unambiguous beginning
 
@@ -160,7 +161,7 @@ def show_queue(status: QueueStatus) -> None:
     for worker in status.workers:
         grid.add_row(
             worker.name,
-            output.state(worker.state),
+            _state(worker),
             worker.job[:SHORT_ID],
             worker.engine,
             worker.device,
@@ -171,6 +172,11 @@ def show_queue(status: QueueStatus) -> None:
         )
     out.print()
     out.print(grid)
+
+
+def _state(worker: WorkerInfo) -> Text:
+    shown = output.state(worker.state)
+    return shown.append(", draining", style="yellow") if worker.draining else shown
 
 
 def _chosen(options: Options) -> str:
