@@ -34,6 +34,7 @@ from shoal.parts import remove_parts
 from shoal.queue import PROCESS, JobQueue, redis_errors
 from shoal.records import now, text
 from shoal.settings import Settings
+from shoal.storage.files import writing
 from shoal.workers import WorkerInfo, announce, unique_name, withdraw
 from worker.attempt import Attempt, Outcome, failed
 from worker.child import ModelProcess
@@ -57,6 +58,9 @@ class Parent:
         name, host = unique_name(), socket.gethostname()
         self.info = WorkerInfo(name=name, host=host, pid=os.getpid(), started_at=now())
         self.work_dir = WorkDir(settings.work_dir, name)
+        if not settings.results:  # a results folder that is missing later was moved
+            with writing(str(settings.data_dir)):
+                settings.data_dir.mkdir(parents=True, exist_ok=True)
         self.model = ModelProcess()
         self.mirror = RQMirror(queue, name, beat_s=settings.beat_s)
         self.stopping = False

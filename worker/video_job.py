@@ -125,12 +125,15 @@ class VideoJob:
             self.store.clear()
             info, summary, parts = self._process(path)
         publisher = Publisher(
-            self.order, self.predictor, self.settings, self.work_dir, self.why_engine
+            self.order,
+            self.predictor,
+            self.settings,
+            self.work_dir,
+            self.why_engine,
+            may_write=self.control.ask_to_commit,
         )
         with self._stage("publish"):
-            self.control.ask_to_commit()
             publisher.put_results(parts)
-        self.control.ask_to_commit()
         # The parts stay until the parent has recorded the success: a death in between costs little.
         return publisher.put_metadata(info, summary, parts, self._timings())
 

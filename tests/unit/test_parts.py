@@ -322,9 +322,9 @@ def test_nothing_is_committed_without_the_lease(job: Job) -> None:
     assert not job.results.exists()
 
 
-@pytest.mark.parametrize(("lost_at", "published"), [(1, 0), (2, 2)])
+@pytest.mark.parametrize(("lost_at", "published"), [(1, 0), (2, 1), (3, 2)])
 def test_nothing_is_published_without_the_lease(job: Job, lost_at: int, published: int) -> None:
-    """It is asked before the results, and again before the metadata that makes them count."""
+    """It is asked before each file; the metadata, which makes the others count, is the last."""
     interrupt(job, 20)
     with pytest.raises(Stopped):
         job.attempt(Line(lost_at=lost_at))
