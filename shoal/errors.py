@@ -269,6 +269,16 @@ class ModelProcessDied(ShoalError):
     transient = True
 
 
+class OutOfMemory(ModelProcessDied):
+    """The kernel ended the process that holds the model, for want of memory."""
+
+    code = "out_of_memory"
+    default_hint = (
+        "It is tried again by itself; if it comes back, give the worker more memory (or its "
+        "container a higher limit), or run fewer workers on the machine."
+    )
+
+
 class ModelStalled(ShoalError):
     """The model process lives but came no further with a video."""
 

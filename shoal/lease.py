@@ -21,6 +21,7 @@ from shoal.errors import (
     LeaseLost,
     ModelProcessDied,
     ModelStalled,
+    OutOfMemory,
     PoisonousVideo,
 )
 from shoal.jobs import State
@@ -31,7 +32,7 @@ from shoal.rq_debris import remove_debris
 log = logging.getLogger(__name__)
 
 # Failures that cost a model process.
-DEADLY = (ModelProcessDied.code, ModelStalled.code, GpuError.code)
+DEADLY = (ModelProcessDied.code, OutOfMemory.code, ModelStalled.code, GpuError.code)
 MAX_MODEL_DEATHS = 3
 
 

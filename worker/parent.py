@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 POLL_S = 1  # s; how long one wait for a job lasts: a signal is noticed within it
-RELOAD_S = 2.0  # s; pause before the model is loaded again after its process died
+RELOAD_S = 2.0  # s; model processes that die at once are started this far apart
 
 
 class Parent:
@@ -117,8 +117,7 @@ class Parent:
     # --- the model -------------------------------------------------------------------------------
 
     def _load_model(self) -> None:
-        if self.model.loads:
-            self.model.sleep(RELOAD_S)
+        self.model.sleep(max(0.0, RELOAD_S - self.model.age_s))
         self.model.start()
         self.info.model_loads = self.model.loads
         self._set_state("starting")
