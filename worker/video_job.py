@@ -104,14 +104,6 @@ class VideoJob:
             Stopped: the parent said so.
             ShoalError: with the cause.
         """
-        try:
-            return self._run()
-        except Stopped:
-            if self.control.why is Why.CANCELLED:
-                self.store.clear()
-            raise
-
-    def _run(self) -> Done:
         self._check_engine()
         with self._stage("fetch"):
             path = self._fetch()

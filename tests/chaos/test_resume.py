@@ -200,6 +200,31 @@ def test_a_frozen_worker_commits_nothing_when_it_wakes(
     assert_one_result(record, settings, tmp_path)
 
 
+def test_a_frozen_worker_that_wakes_meanwhile_disturbs_nobody(
+    processes: Processes, submit_clip: SubmitClip, settings: Settings, steps: Steps, tmp_path: Path
+) -> None:
+    """It can neither save a part nor remove those of the one that has the video now."""
+    job_id = submit_clip()
+    frozen = processes.worker(ENGINE)
+    wait_parts(processes, job_id, 1)
+    freeze(frozen, signal.SIGSTOP)
+    processes.api()
+    processes.worker(ENGINE)
+    before = len(events(processes.queue, job_id, "part"))
+    wait_parts(processes, job_id, before + 1)
+    owner = processes.queue.records.get(job_id).worker
+    freeze(frozen, signal.SIGCONT)
+    eventually(lambda: "is another worker's now" in processes.logs(), "the frozen worker to learn")
+    record = processes.queue.records.get(job_id)
+    assert (record.state, record.worker) == (State.RUNNING, owner)
+    storage = storage_for(record.spec.results, settings)
+    names = {info.uri for info in storage.entries(parts_prefix(record.spec))}
+    assert any("-a2.state" in name for name in names)
+    record = done(processes, job_id)
+    assert (record.attempt, record.worker) == (2, owner)
+    assert_one_result(record, settings, tmp_path)
+
+
 def test_a_frozen_model_process_ends_with_its_parent(
     processes: Processes, submit_clip: SubmitClip, settings: Settings, steps: Steps, tmp_path: Path
 ) -> None:
