@@ -234,6 +234,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.long_clip", description=__doc__)
     parser.add_argument("--engine", choices=("cpu", "sam3"), default="cpu")
     parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--rate", type=int, default=RATE, help="frames per second of the clip")
     parser.add_argument("--sample-fps", type=float, default=5)
     parser.add_argument("--part-s", type=float, default=20)
     parser.add_argument("--seed", default="4")
@@ -242,8 +243,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="shoal-long-") as name, own_shoal(Path(name)) as shoal:
         folder = Path(name)
         video = shoal.settings.data_dir / "long.mp4"
-        frames = round(args.minutes * 60 * RATE)
-        clip.write(str(sample), str(video), frames, WIDTH, HEIGHT, RATE)
+        frames = round(args.minutes * 60 * args.rate)
+        clip.write(str(sample), str(video), frames, WIDTH, HEIGHT, args.rate)
         env = sam3_environment(folder / "sam3") if args.engine == "sam3" else {}
         env["SHOAL_PART_S"] = str(args.part_s)
         runs = LongClip(shoal, args.engine, env, limit_s=3600)
