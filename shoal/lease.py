@@ -45,7 +45,7 @@ class Lease:
         self._told_tenths = 0
 
     @classmethod
-    def take(cls, queue: JobQueue, job_id: str, worker: str) -> Lease | None:
+    def take(cls, queue: JobQueue, job_id: str, worker: str, host: str = "") -> Lease | None:
         """Start an attempt at a dequeued job; ``None`` if it is no longer to be done."""
 
         def change(pipe: Pipeline) -> Record | None:
@@ -60,6 +60,7 @@ class Lease:
                 "attempt": record.attempt + 1,
                 "started_at": now(),
                 "worker": worker,
+                "host": host,
                 "progress": Progress(),
             }
             queue.records.update(

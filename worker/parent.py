@@ -158,7 +158,7 @@ class Parent:
         if self.stopping or self.info.draining:  # the signal and the job came together
             self._insist(lambda: self.queue.untake(job_id))
             return
-        lease = self._insist(lambda: Lease.take(self.queue, job_id, self.info.name))
+        lease = self._insist(lambda: self._take(job_id))
         if lease is None:
             log.info("job %s was cancelled or is unknown: skipped", job_id)
             return
@@ -174,6 +174,9 @@ class Parent:
         self._remove_parts(lease)
         self.info.jobs_done += 1
         self._set_state("idle")
+
+    def _take(self, job_id: str) -> Lease | None:
+        return Lease.take(self.queue, job_id, self.info.name, self.info.host)
 
     def _remove_parts(self, lease: Lease) -> None:
         """Remove the parts of a video that is over; a worker that lost its lease may have added

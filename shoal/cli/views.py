@@ -131,11 +131,15 @@ def _show_attempts(attempts: Sequence[AttemptRecord]) -> None:
     if not any(attempt.error for attempt in attempts):
         return
     out.print(Text("\nattempts", style="bold"))
-    grid = table("no", "worker", "took", "outcome", right=("no", "took"))
+    grid = table("no", "worker", "host", "took", "outcome", right=("no", "took"))
     for attempt in attempts:
         how = f"{attempt.outcome}: {attempt.error.message}" if attempt.error else attempt.outcome
         grid.add_row(
-            str(attempt.number), attempt.worker, duration(attempt.seconds), Text(printable(how))
+            str(attempt.number),
+            attempt.worker,
+            attempt.host,
+            duration(attempt.seconds),
+            Text(printable(how)),
         )
     out.print(grid)
     last = [attempt for attempt in attempts if attempt.error][-1]

@@ -13,7 +13,7 @@ from shoal.cli.session import Json, session_of
 def drain(
     ctx: typer.Context,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="WORKER...", help="As 'shoal queue' names them.")
+        list[str] | None, typer.Argument(metavar="WORKER", help="As 'shoal queue' names them.")
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All workers that are there now.")] = False,
     json: Json = False,
