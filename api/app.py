@@ -30,6 +30,7 @@ from api import (
     tokens,
     uploads,
     videos,
+    workers,
 )
 from api.auth import Gate
 from api.dashboard import live, pages
@@ -142,6 +143,7 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
         parts.router,
         uploads.router,
         queue.router,
+        workers.router,
         events.router,
         sweep.router,
         callbacks.router,

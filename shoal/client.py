@@ -39,6 +39,7 @@ from shoal.wire import (
     Tokens,
     Upload,
 )
+from shoal.workers import WorkerInfo
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 CHUNK = 1 << 20
@@ -185,6 +186,10 @@ class Client:
                 yield page
         if not page.complete:
             raise ApiUnreachable(f"the sweep did not come to its end: {page.error or 'cut off'}")
+
+    def drain(self, worker: str) -> WorkerInfo:
+        """Have a worker end when the video that it has is done."""
+        return self._json(WorkerInfo, "POST", f"/workers/{quote(worker, safe='')}/drain")
 
     def watch(self, *job_ids: str, poll_s: float = POLL_S) -> Iterator[Record]:
         """Each job's record now and whenever it has changed, until all are final."""

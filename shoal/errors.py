@@ -121,6 +121,12 @@ class BatchNotFound(RequestError):
     http_status = 404
 
 
+class WorkerNotFound(RequestError):
+    code = "worker_not_found"
+    default_hint = "'shoal queue' shows the workers that there are."
+    http_status = 404
+
+
 class ResultNotFound(RequestError):
     code = "result_not_found"
     default_hint = "GET /videos/{id}/results lists the names; results appear when a job succeeds."
@@ -367,6 +373,16 @@ class ModelProcessDied(ShoalError):
     code = "model_process_died"
     default_hint = "It is tried again by itself; if it comes back, look at the worker's memory."
     transient = True
+
+
+class OutOfMemory(ModelProcessDied):
+    """The kernel ended the process that holds the model, for want of memory."""
+
+    code = "out_of_memory"
+    default_hint = (
+        "It is tried again by itself; if it comes back, give the worker more memory (or its "
+        "container a higher limit), or run fewer workers on the machine."
+    )
 
 
 class ModelStalled(ShoalError):

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from shoal import __version__
-from shoal.cli import batches, callbacks, demo, ingest, jobs, services, stack, tokens
+from shoal.cli import batches, callbacks, demo, ingest, jobs, services, stack, tokens, workers
 from shoal.cli.session import Session, ShoalGroup, read_token
 
 EXIT_CODES = """
@@ -77,4 +77,5 @@ app.command(rich_help_panel=RUN)(demo.demo)
 app.command(rich_help_panel=RUN)(stack.up)
 app.command(rich_help_panel=RUN)(services.api)
 app.command(rich_help_panel=RUN)(services.worker)
+app.command(rich_help_panel=RUN)(workers.drain)
 app.command(rich_help_panel=RUN)(services.doctor)

@@ -232,6 +232,18 @@ def test_the_queue(shoal: Run, queue: JobQueue, failed: str) -> None:
     assert [worker["name"] for worker in status["workers"]] == ["gpu-1"]
 
 
+def test_a_worker_is_drained(shoal: Run, queue: JobQueue) -> None:
+    worker = WorkerInfo(name="gpu-1", host="node", pid=1, started_at=time.time(), state="idle")
+    announce(queue.redis, queue.name, worker, ttl_s=60)
+    run = shoal("drain", "gpu-2", "--json")
+    assert run.returncode == Exit.NOT_FOUND
+    assert document(run)["error"]["code"] == "worker_not_found"
+    assert not announce(queue.redis, queue.name, worker, ttl_s=60)
+    assert "gpu-1 will end" in shoal("drain", "--all").stdout
+    assert announce(queue.redis, queue.name, worker, ttl_s=60)
+    assert shoal("drain").returncode == shoal("drain", "gpu-1", "--all").returncode == Exit.USAGE
+
+
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "code"),
     [
