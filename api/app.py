@@ -26,6 +26,7 @@ from api import (
     problems,
     queue,
     results,
+    rq_view,
     sweep,
     uploads,
     videos,
@@ -43,6 +44,7 @@ from api.expander import ExpanderThread
 from api.limits import BodyLimit
 from api.reaper import ReaperThread
 from api.reconcile import SweepThread
+from api.rq_view import RQ
 from shoal import __version__
 from shoal.errors import RedisUnavailable, RequestError, Unauthorized
 from shoal.queue import connect, open_queue
@@ -141,6 +143,7 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
     app.include_router(live.router)
     app.include_router(pages.router)
     docs.install(app)
+    app.mount(RQ, rq_view.make_app(settings))
     app.mount("/static", StaticFiles(directory=STATIC))
     return app
 

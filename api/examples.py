@@ -96,6 +96,8 @@ SUCCEEDED: dict[str, Any] = QUEUED | {
         "seconds": 11.2,
         "metadata": f"file:///srv/shoal/results/match/{JOB_ID}/match_metadata.json",
     },
+    "hourly_price": 1.1,
+    "spent": {"seconds": 11.5, "cost": 0.003514, "wasted_seconds": 0, "wasted_cost": 0},
 }
 
 PAGE: dict[str, Any] = {
@@ -246,6 +248,9 @@ BATCH: dict[str, Any] = {
     "rejected": {"video_too_large": 2},
     "progress": 0.3915,
     "gpu_seconds": 21402.5,
+    "cost": 6.5396,
+    "wasted_seconds": 214.0,
+    "wasted_cost": 0.0654,
     "eta_s": 4315.2,
     "error": None,
 }

@@ -57,7 +57,13 @@ class Parent:
         self.queue = queue
         host = socket.gethostname()
         name = f"{host}-{os.getpid()}-{secrets.token_hex(2)}"
-        self.info = WorkerInfo(name=name, host=host, pid=os.getpid(), started_at=now())
+        self.info = WorkerInfo(
+            name=name,
+            host=host,
+            pid=os.getpid(),
+            started_at=now(),
+            hourly_price=settings.hourly_price,
+        )
         self.work_dir = WorkDir(settings.work_dir, name)
         self.model = ModelProcess()
         self.mirror = RQMirror(queue, name, beat_s=settings.beat_s)
@@ -155,7 +161,9 @@ class Parent:
         if self.stopping or self._insist(lambda: self.queue.paused):
             self._insist(lambda: self.queue.untake(job_id))
             return
-        lease = self._insist(lambda: Lease.take(self.queue, job_id, self.info.name))
+        lease = self._insist(
+            lambda: Lease.take(self.queue, job_id, self.info.name, self.info.hourly_price)
+        )
         if lease is None:
             log.info("job %s was cancelled or is unknown: skipped", job_id)
             return
