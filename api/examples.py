@@ -67,12 +67,16 @@ QUEUED: dict[str, Any] = {
     "model_deaths": 0,
     "worker": "",
     "cancel_requested": False,
-    "progress": {"stage": "", "frames": 0, "frames_expected": 0, "fps": 0.0},
+    "progress": {"stage": "", "frames": 0, "frames_expected": 0, "fps": 0.0, "moved_at": 0.0},
     "error": None,
     "results": {},
     "summary": {},
     "callbacks": [],
     "batches": [],
+    "priority": "normal",
+    "hourly_price": 0.0,
+    "saved_at": None,
+    "spent": {"seconds": 0.0, "cost": 0.0, "wasted_seconds": 0.0, "wasted_cost": 0.0},
 }
 
 SUCCEEDED: dict[str, Any] = QUEUED | {
@@ -81,7 +85,13 @@ SUCCEEDED: dict[str, Any] = QUEUED | {
     "finished_at": 1760000113.0,
     "attempt": 1,
     "worker": "gpu-1",
-    "progress": {"stage": "publish", "frames": 150, "frames_expected": 150, "fps": 13.4},
+    "progress": {
+        "stage": "publish",
+        "frames": 150,
+        "frames_expected": 150,
+        "fps": 13.4,
+        "moved_at": 1760000112.1,
+    },
     "results": {
         "match_segmented.mp4": 412331,
         "match_masks.parquet": 90412,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import httpx
 import pytest
+from pydantic import SecretStr
 from redis import Redis
 from rq.job import Job
 
@@ -79,7 +80,7 @@ def test_scripts_run_by_nonce_alone(http: httpx.Client) -> None:
 
 
 def test_it_is_behind_the_login(settings: Settings) -> None:
-    with served(settings.model_copy(update={"api_tokens": ("s3cret",)})) as url:
+    with served(settings.model_copy(update={"api_tokens": (SecretStr("s3cret"),)})) as url:
         assert httpx.get(url + "/rq/").status_code == 401
         page = httpx.get(url + "/rq/", headers={"Accept": "text/html"})
         assert page.headers["location"].startswith("/ui/login")
