@@ -24,6 +24,7 @@ from shoal.callbacks import Outbox
 from shoal.errors import Failure, InvalidCallback, RedisUnavailable, StateConflict
 from shoal.jobs import JobSpec, State
 from shoal.records import Depth, Priority, Record, Records, Spent, now, text
+from shoal.rq_entry import SAMPLE_ID, EntryTemplate
 from shoal.settings import Settings
 
 T = TypeVar("T")
@@ -66,6 +67,7 @@ class JobQueue:
         self.callbacks = Outbox(connection, name)
         self.rq = Queue(name, connection=connection, serializer=JSONSerializer)
         self.failed = FailedJobRegistry(name, connection=connection, serializer=JSONSerializer)
+        self._entries = EntryTemplate(self.rq, self._rq_job(SAMPLE_ID))
         self._unless_there = connection.register_script(UNLESS_THERE)
 
     @property
@@ -150,10 +152,9 @@ class JobQueue:
         A sender of events waits for this: a transaction would be four round trips.
         """
         pipe = self.redis.pipeline()
-        pipe.multi()  # else RQ does
         self.records.write(pipe, record)
         self.records.tell(pipe, record.id, "queued")
-        self.rq.enqueue_job(self._rq_job(record.id), pipeline=pipe)
+        self._entries.push(pipe, record.id)
         arguments: list[Any] = []
         for command, _ in pipe.command_stack:
             arguments += [len(command), *command]
