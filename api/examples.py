@@ -195,6 +195,7 @@ QUEUE: dict[str, Any] = {
             "engine": "cpu",
             "device": "cpu",
             "model_loads": 1,
+            "hourly_price": 1.1,
             "jobs_done": 310,
         }
     ],

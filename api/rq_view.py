@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 import secrets
-from typing import Any
+from functools import partial
+from types import SimpleNamespace
 
 from a2wsgi import WSGIMiddleware
 from flask import Flask, Response, abort, request
-from redis import Redis
 from rq import Worker
 from rq.serializers import JSONSerializer
 from rq_dashboard import web
@@ -42,21 +42,14 @@ _POLICY = (
 _SCRIPT = re.compile(rb"<script\b")
 
 
-class JSONWorker(Worker):
-    """Workers whose jobs are JSON."""
-
-    @classmethod
-    def all(cls, connection: Redis | None = None, **_: Any) -> list[Worker]:
-        return Worker.all(connection=connection, serializer=JSONSerializer)
-
-
 def make_app(settings: Settings) -> ASGIApp:
     """rq-dashboard as an ASGI application; ``api.auth.Gate`` has let the request in by then."""
     app = Flask(__name__, static_folder=web.blueprint.static_folder)
     app.config["RQ_DASHBOARD_REDIS_URL"] = settings.redis_url
     app.config["RQ_DASHBOARD_DISABLE_DELETE"] = True
     web.config.serializer = JSONSerializer
-    web.Worker = JSONWorker  # it lists workers as if their jobs were pickled
+    # It would list workers as if their jobs were pickled.
+    web.Worker = SimpleNamespace(all=partial(Worker.all, serializer=JSONSerializer))
     web.setup_rq_connection(app)
     app.register_blueprint(web.blueprint)
     app.before_request(_only_reading)
