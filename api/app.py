@@ -26,6 +26,7 @@ from api import (
     problems,
     queue,
     results,
+    rq_view,
     sweep,
     tokens,
     uploads,
@@ -46,6 +47,7 @@ from api.known import KnownTokens
 from api.limits import BodyLimit
 from api.reaper import ReaperThread
 from api.reconcile import SweepThread
+from api.rq_view import RQ
 from shoal import __version__
 from shoal.errors import (
     InsufficientScope,
@@ -158,6 +160,7 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
     app.include_router(live.router)
     app.include_router(pages.router)
     docs.install(app)
+    app.mount(RQ, rq_view.make_app(settings))
     app.mount("/static", StaticFiles(directory=STATIC))
     return app
 

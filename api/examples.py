@@ -68,12 +68,16 @@ QUEUED: dict[str, Any] = {
     "worker": "",
     "host": "",
     "cancel_requested": False,
-    "progress": {"stage": "", "frames": 0, "frames_expected": 0, "fps": 0.0},
+    "progress": {"stage": "", "frames": 0, "frames_expected": 0, "fps": 0.0, "moved_at": 0.0},
     "error": None,
     "results": {},
     "summary": {},
     "callbacks": [],
     "batches": [],
+    "priority": "normal",
+    "hourly_price": 0.0,
+    "saved_at": None,
+    "spent": {"seconds": 0.0, "cost": 0.0, "wasted_seconds": 0.0, "wasted_cost": 0.0},
 }
 
 SUCCEEDED: dict[str, Any] = QUEUED | {
@@ -83,7 +87,13 @@ SUCCEEDED: dict[str, Any] = QUEUED | {
     "attempt": 1,
     "worker": "gpu-1",
     "host": "node-7",
-    "progress": {"stage": "publish", "frames": 150, "frames_expected": 150, "fps": 13.4},
+    "progress": {
+        "stage": "publish",
+        "frames": 150,
+        "frames_expected": 150,
+        "fps": 13.4,
+        "moved_at": 1760000112.1,
+    },
     "results": {
         "match_segmented.mp4": 412331,
         "match_masks.parquet": 90412,
@@ -98,6 +108,8 @@ SUCCEEDED: dict[str, Any] = QUEUED | {
         "seconds": 11.2,
         "metadata": f"file:///srv/shoal/results/match/{JOB_ID}/match_metadata.json",
     },
+    "hourly_price": 1.1,
+    "spent": {"seconds": 11.5, "cost": 0.003514, "wasted_seconds": 0, "wasted_cost": 0},
 }
 
 PAGE: dict[str, Any] = {
@@ -187,6 +199,7 @@ QUEUE: dict[str, Any] = {
             "engine": "cpu",
             "device": "cpu",
             "model_loads": 1,
+            "hourly_price": 1.1,
             "jobs_done": 310,
         }
     ],
@@ -261,6 +274,9 @@ BATCH: dict[str, Any] = {
     "rejected": {"video_too_large": 2},
     "progress": 0.3915,
     "gpu_seconds": 21402.5,
+    "cost": 6.5396,
+    "wasted_seconds": 214.0,
+    "wasted_cost": 0.0654,
     "eta_s": 4315.2,
     "error": None,
 }

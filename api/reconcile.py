@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
+from api.metrics import INGESTED
 from shoal.errors import RedisUnavailable, ShoalError, SourceNotFound
 from shoal.intake import Reason, Skip, Upload, judge
 from shoal.jobs import JobSpec
@@ -89,6 +90,7 @@ class _Sweep:
             missing = self._without_results(self._without_job(specs))
             if not self.dry_run:
                 missing = [spec for spec in missing if self._submit(spec)]
+                INGESTED.labels("sweep", "queued").inc(len(missing))
         self.objects += len(objects)
         self.matched += len(specs)
         self.missing += len(missing)

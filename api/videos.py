@@ -46,7 +46,7 @@ from shoal.results import results_folder
 from shoal.settings import Settings
 from shoal.storage import ObjectInfo, Storage, storage_for
 from shoal.targets import check_callback
-from shoal.wire import Attempts, Bulk, BulkResult, Page, Submission, Timeline
+from shoal.wire import Attempts, Bulk, BulkResult, Page, PriorityChange, Submission, Timeline
 from shoal.workers import list_workers
 
 BULK = 200  # jobs that one call looks at
@@ -201,6 +201,20 @@ def cancel(job_id: str, queue: QueueDep, settings: SettingsDep) -> Record:
 def retry(job_id: str, queue: QueueDep) -> Record:
     """Queue a failed or cancelled job again."""
     return queue.retry(job_id)
+
+
+@router.post(
+    "/{job_id}/priority",
+    responses=shown(200, "The job.", examples.QUEUED | {"priority": "front"})
+    | documented(JobNotFound, StateConflict),
+)
+def prioritise(
+    job_id: str,
+    change: Annotated[PriorityChange, Body(examples=[{"priority": "front"}])],
+    queue: QueueDep,
+) -> Record:
+    """Move a waiting job to the front of the queue, or to its end."""
+    return queue.prioritise(job_id, change.priority)
 
 
 class Asked(NamedTuple):

@@ -22,10 +22,14 @@ from playwright.sync_api import Browser, sync_playwright
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from api.events.inbox import SkippedLog  # noqa: E402
+from shoal.batches import Batches, BatchRequest  # noqa: E402
+from shoal.callbacks import DeliveryState, Try  # noqa: E402
 from shoal.client import Client  # noqa: E402
 from shoal.embedded.stack import free_port  # noqa: E402
 from shoal.embedded.valkey import find_server  # noqa: E402
 from shoal.errors import AudioOnly, Failure, StorageUnavailable, TruncatedVideo  # noqa: E402
+from shoal.intake import Reason, Skip  # noqa: E402
 from shoal.jobs import JobSpec, Options  # noqa: E402
 from shoal.lease import Lease  # noqa: E402
 from shoal.queue import JobQueue, connect, open_queue  # noqa: E402
@@ -36,6 +40,22 @@ from shoal.workers import WorkerInfo, announce, list_workers  # noqa: E402
 from tests.browser.chromium import launched  # noqa: E402
 from tests.processes import eventually, started  # noqa: E402
 
+RULES = """
+[[rule]]
+name = "soccer"
+bucket = "gs://matches"
+key = "soccer/**/*.mp4"
+prompts = ["soccer player", "ball"]
+options = { sample_fps = 5, engine = "sam3" }
+results = "gs://matches-results/soccer"
+
+[[rule]]
+name = "harbour"
+bucket = "s3://harbour-cams"
+key = "pier-*/**"
+prompts = ["boat", "person"]
+results = "s3://harbour-results"
+"""
 LAPTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 FAILURES = (
     AudioOnly("the file has sound but no picture"),
@@ -55,7 +75,12 @@ def stack(folder: Path) -> Iterator[tuple[Settings, JobQueue, Client, object]]:
         work_dir=folder / "work",
         api_port=free_port(),
         lease_s=3600,  # the made-up workers beat once
+        rules=folder / "rules.toml",
+        sweep_s=0,
+        hourly_price=0.4,
+        file_roots=(folder,),
     )
+    (folder / "rules.toml").write_text(RULES)
     try:
         queue = open_queue(settings, connect(settings, attempts_s=20))
         with started(settings, queue, folder / "logs") as processes:
@@ -74,6 +99,14 @@ def make_up(queue: JobQueue) -> None:
     """Other videos, workers and hours, so that the pages look as in use."""
     chance = random.Random(7)
     cameras = ("north-gate", "pier-2", "lobby", "yard", "match", "training")
+    batch = Batches(queue).create(
+        BatchRequest(
+            name="Autumn matches, once more with boats",
+            globs=["s3://matches/2026/**/*.mp4"],
+            prompts=["person", "ball"],
+        )
+    )
+    Batches(queue).change(batch.id, lambda b: b.model_copy(update={"expanded_at": now()}))
     for number in range(64):
         camera = cameras[number % len(cameras)]
         spec = JobSpec(
@@ -84,7 +117,8 @@ def make_up(queue: JobQueue) -> None:
             options=Options(sample_fps=5),
             results="s3://results",
         )
-        queue.submit(spec)
+        callback = "https://hooks.example.org/shoal" if number < 12 else ""
+        queue.submit(spec, batch=batch.id if number % 2 else "", callback=callback)
     for number in range(54):
         lease = take(queue, f"gpu-{number % 3}")
         if number % 9 == 4:
@@ -100,6 +134,20 @@ def make_up(queue: JobQueue) -> None:
             "engine": "sam3",
         }
         lease.succeed({}, summary)
+    for number, state in enumerate((*["delivered"] * 7, "failed", "pending")):
+        items, _ = queue.callbacks.page(state=None, job="", limit=20, cursor="")
+        tried = Try(at=now() - 60, seconds=0.2, status=200 if state == "delivered" else 503)
+        delivery = items[number].model_copy(
+            update={"state": DeliveryState(state), "tries": [tried], "attempts": 1}
+        )
+        queue.redis.set(queue.callbacks.key(delivery.id), delivery.model_dump_json())
+    log = SkippedLog(queue.redis, queue.name)
+    for number in range(9):
+        uri = f"s3://harbour-cams/yard/cam-{number}.mp4"
+        log.note("sns", [Skip(uri, Reason.NO_RULE, "none of 2 rules matches")])
+    log.note("gcs", [Skip("gs://matches/soccer/.final.mp4.part", Reason.TEMPORARY)])
+    log.note("gcs", [Skip("gs://matches/soccer/teams.csv", Reason.WRONG_SUFFIX,
+                          "rule 'soccer' takes videos only")])  # fmt: skip
     for index in range(3):
         lease = take(queue, f"gpu-{index}")
         frames = 900 * (index + 1)
@@ -117,6 +165,7 @@ def make_up(queue: JobQueue) -> None:
                 job=lease.record.id,
                 engine="sam3",
                 device="NVIDIA H100",
+                hourly_price=3.2,
                 model_loads=1,
                 jobs_done=15 + index,
             ),
@@ -152,7 +201,13 @@ def _history(queue: JobQueue, chance: random.Random) -> None:
                 frames=succeeded * 2500,
             )
         )
-    sums = {"jobs:succeeded": succeeded, "jobs:failed": failed, "frames": succeeded * 2500}
+    sums: dict[str, float] = {
+        "jobs:succeeded": succeeded,
+        "jobs:failed": failed,
+        "frames": succeeded * 2500,
+    }
+    sums |= {"seconds:succeeded": 93_600, "cost:succeeded": 83.2, "wasted:seconds": 840}
+    sums |= {"wasted:cost": 0.75}
     queue.redis.delete(queue.records.totals.key)
     queue.redis.hset(queue.records.totals.key, mapping=sums)
 
@@ -160,8 +215,13 @@ def _history(queue: JobQueue, chance: random.Random) -> None:
 def take(queue: JobQueue, worker: str) -> Lease:
     job_id = queue.redis.lmove(queue.rq.key, queue.rq.intermediate_queue_key)
     assert job_id is not None
-    lease = Lease.take(queue, job_id.decode(), worker)
+    lease = Lease.take(queue, job_id.decode(), worker, 3.2)
     assert lease is not None
+    key, began = (
+        queue.records.key(lease.record.id),
+        now() - 60 * random.Random(job_id).randint(2, 40),
+    )
+    queue.redis.hset(key, "started_at", began)
     return lease
 
 
@@ -220,6 +280,7 @@ def main() -> None:
         worker.terminate()
         worker.wait()
         make_up(queue)
+        batch_id = Batches(queue).page(limit=1)[0][0].id
         time.sleep(1)
         pages = {
             "overview": "/ui",
@@ -227,6 +288,11 @@ def main() -> None:
             "video": f"/ui/videos/{job_id}",
             "failed": f"/ui/videos/{bad}",
             "new": "/ui/new",
+            "batches": "/ui/batches",
+            "batch": f"/ui/batches/{batch_id}",
+            "callbacks": "/ui/callbacks",
+            "skipped": "/ui/skipped",
+            "rules": "/ui/rules?uri=gs%3A%2F%2Fmatches%2Fsoccer%2Fmay%2Ffinal.mp4",
         }
         shoot(browser, url, args.out, pages, queue)
 

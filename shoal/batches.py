@@ -172,6 +172,11 @@ class BatchStatus(BaseModel):
     rejected: dict[str, int] = Field(description="URIs and objects in error, by its code.")
     progress: float = Field(description="0 to 1, of the videos found so far.")
     gpu_seconds: float = Field(description="Time that workers had its jobs for, all attempts.")
+    cost: float = Field(description="Of that time, in US dollars; 0 where no price is known.")
+    wasted_seconds: float = Field(
+        description="Of that time: what was done again because a machine was taken away."
+    )
+    wasted_cost: float
     eta_s: float | None = Field(
         description="Seconds left, by the mean of its videos so far and the workers there are; "
         "null while that is not known."
@@ -305,7 +310,10 @@ class Batches:
             skipped=_below(totals, "skipped:"),
             rejected=_below(totals, "rejected:"),
             progress=round(1 - left / videos, 4) if videos else 0.0,
-            gpu_seconds=round(sum(n for k, n in totals.items() if k.startswith("seconds:")), 1),
+            gpu_seconds=round(_sum(totals, "seconds:"), 1),
+            cost=round(_sum(totals, "cost:"), 4),
+            wasted_seconds=round(totals.get("wasted:seconds", 0.0), 1),
+            wasted_cost=round(totals.get("wasted:cost", 0.0), 4),
             eta_s=None if batch.is_expanding else self._eta(totals, left),
             error=batch.error,
         )
@@ -446,6 +454,10 @@ def _state(batch: Batch, counts: dict[State, int]) -> BatchState:
     if counts[State.QUEUED] + counts[State.RUNNING] or batch.retry_asked_at is not None:
         return BatchState.RUNNING
     return BatchState.FINISHED if batch.expanded_at is not None else BatchState.STOPPED
+
+
+def _sum(totals: dict[str, float], prefix: str) -> float:
+    return sum(n for name, n in totals.items() if name.startswith(prefix))
 
 
 def _below(totals: dict[str, float], prefix: str) -> dict[str, int]:

@@ -21,7 +21,7 @@ from shoal.errors import ApiError, ApiUnreachable, SourceNotFound, StorageNotWri
 from shoal.frames import pack
 from shoal.jobs import State
 from shoal.prompts import Removal, VisualPrompt
-from shoal.records import AttemptRecord, Record, TimelineEvent
+from shoal.records import AttemptRecord, Priority, Record, TimelineEvent
 from shoal.tokens import Scope, Token
 from shoal.wire import (
     Attempts,
@@ -149,6 +149,11 @@ class Client:
         """Send a callback again."""
         path = f"/callbacks/{quote(delivery_id, safe='')}/replay"
         return self._json(Delivery, "POST", path)
+
+    def prioritise(self, job_id: str, priority: Priority) -> Record:
+        """Move a waiting job to the 'front' of the queue, or as 'normal' to its end."""
+        body = {"priority": priority}
+        return self._json(Record, "POST", _job(job_id) + "/priority", json=body)
 
     def queue(self) -> QueueStatus:
         return self._json(QueueStatus, "GET", "/queue")

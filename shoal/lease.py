@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from redis import Redis
@@ -43,10 +44,23 @@ class Lease:
         self.queue = queue
         self.record = record
         self._told_tenths = 0
+        self._moved: tuple[str, int, float] = ("", 0, now())  # stage, frames, since when
 
     @classmethod
-    def take(cls, queue: JobQueue, job_id: str, worker: str, host: str = "") -> Lease | None:
-        """Start an attempt at a dequeued job; ``None`` if it is no longer to be done."""
+    def take(
+        cls,
+        queue: JobQueue,
+        job_id: str,
+        worker: str,
+        host: str = "",
+        hourly_price: float = 0.0,
+    ) -> Lease | None:
+        """Start an attempt at a dequeued job; ``None`` if it is no longer to be done.
+
+        Args:
+            host: the worker's machine.
+            hourly_price: of that machine, in US dollars; 0: not known.
+        """
 
         def change(pipe: Pipeline) -> Record | None:
             record = queue.read(pipe, job_id)
@@ -61,11 +75,11 @@ class Lease:
                 "started_at": now(),
                 "worker": worker,
                 "host": host,
+                "hourly_price": hourly_price,
                 "progress": Progress(),
             }
-            queue.records.update(
-                pipe, record, **changes, error=None, finished_at=None, cancel_requested=None
-            )
+            gone = ("error", "finished_at", "cancel_requested", "priority", "saved_at")
+            queue.records.update(pipe, record, **changes, **dict.fromkeys(gone))
             queue.records.tell(pipe, job_id, "started", worker=worker, attempt=record.attempt + 1)
             pipe.zadd(queue.leases_key, {job_id: until})
             return record.model_copy(update=changes)
@@ -80,8 +94,12 @@ class Lease:
             Whether a user asked to cancel.
         """
 
+        if self._moved[:2] != (progress.stage, progress.frames):
+            self._moved = (progress.stage, progress.frames, round(now(), 3))
+        shown = progress.model_copy(update={"moved_at": self._moved[2]})
+
         def renew(pipe: Pipeline, record: Record, redis_now: float) -> None:
-            self.queue.records.update(pipe, record, progress=progress)
+            self.queue.records.update(pipe, record, progress=shown)
             pipe.zadd(self.queue.leases_key, {record.id: redis_now + self.queue.lease_s})
             tenths = 10 * progress.frames // max(1, progress.frames_expected)
             if progress.frames_expected and self._told_tenths < tenths < 10:
@@ -98,12 +116,25 @@ class Lease:
 
     def tell(self, event: str, **detail: Any) -> None:
         """Add to the job's timeline."""
-        self._change(
-            lambda pipe, record, _: self.queue.records.tell(pipe, record.id, event, **detail)
-        )
 
-    def succeed(self, results: dict[str, int], summary: dict[str, Any]) -> None:
-        """The results are published: the job is done."""
+        def change(pipe: Pipeline, record: Record, _: float) -> None:
+            self.queue.records.tell(pipe, record.id, event, **detail)
+            if event == "part":
+                self.queue.records.update(pipe, record, saved_at=round(now(), 3))
+
+        self._change(change)
+
+    def succeed(
+        self,
+        results: dict[str, int],
+        summary: dict[str, Any],
+        timings: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
+        """The results are published: the job is done.
+
+        Args:
+            timings: seconds by stage.
+        """
 
         events: list[TimelineEvent] = []
 
@@ -116,6 +147,8 @@ class Lease:
             self.queue.records.end_attempt(pipe, record, "succeeded")
             self.queue.records.totals.add(pipe, "frames", summary.get("frames_processed", 0))
             self.queue.records.totals.add(pipe, "video_seconds", summary.get("duration_s", 0))
+            for stage, seconds in timings.items():
+                self.queue.records.totals.add(pipe, f"stage:{stage}", round(seconds, 3))
             done = record.model_copy(update={"results": results, "summary": summary})
             self.queue.finish(pipe, done, State.SUCCEEDED)
 

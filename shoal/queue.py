@@ -23,7 +23,7 @@ from rq.serializers import JSONSerializer
 from shoal.callbacks import Outbox
 from shoal.errors import Failure, InvalidCallback, RedisUnavailable, StateConflict
 from shoal.jobs import JobSpec, State
-from shoal.records import Depth, Record, Records, now, text
+from shoal.records import Depth, Priority, Record, Records, Spent, now, text
 from shoal.rq_entry import SAMPLE_ID, EntryTemplate
 from shoal.settings import Settings
 
@@ -46,6 +46,12 @@ if #found == 0 then
   end
 end
 return found
+"""
+
+
+# Moves an id within the queue; one that a worker is just taking stays with it.
+MOVE = """
+if redis.call('LREM', KEYS[1], 0, ARGV[1]) > 0 then redis.call(ARGV[2], KEYS[1], ARGV[1]) end
 """
 
 
@@ -130,6 +136,7 @@ class JobQueue:
                     "attempt": known.attempt if known else 0,
                     "callbacks": callbacks,
                     "batches": batches,
+                    "spent": known.spent if known else Spent(),
                 }
             )
             self.records.write(pipe, record, before=known)
@@ -168,6 +175,29 @@ class JobQueue:
                 f"the job is {record.state}: only failed and cancelled ones are retried"
             )
         return self.submit(record.spec)[0]
+
+    def prioritise(self, job_id: str, priority: Priority) -> Record:
+        """Move a waiting job to the front of the queue, or ("normal") to its end.
+
+        Raises:
+            JobNotFound
+            StateConflict: it does not wait.
+        """
+
+        def change(pipe: Pipeline) -> None:
+            record = self.read(pipe, job_id) or self.records.get(job_id)
+            if record.state != State.QUEUED:
+                raise StateConflict(f"the job is {record.state}: only what waits has a priority")
+            if record.priority == priority:
+                return
+            pipe.multi()
+            self.records.update(pipe, record, priority=priority)
+            self.records.tell(pipe, job_id, "priority", priority=priority)
+            push = "LPUSH" if priority == "front" else "RPUSH"
+            pipe.eval(MOVE, 1, self.rq.key, job_id, push)
+
+        self.transaction(job_id, change)
+        return self.records.get(job_id)
 
     def cancel(self, job_id: str) -> Record:
         """Cancel a job: at once when it waits, within seconds when it runs.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -25,11 +25,14 @@ if TYPE_CHECKING:  # the client reads these models and needs no Redis
 
 TIMELINE_LENGTH = 1000  # a job of hours has a part each minute
 ATTEMPTS_KEPT = 20
-INDEXED = frozenset(
-    ("state", "worker", "error", "batches")
-)  # fields that decide what lists a job is in
+# Fields that decide what lists a job is in.
+INDEXED = frozenset(("state", "worker", "error", "batches"))
+INTERRUPTED = ("preempted", "lost")  # outcomes of an attempt whose machine was taken away
 TEXT_SCAN = 2_000  # jobs looked at for one page of a text search
 INDEX_SCAN = 20_000  # the same where only indexes are asked
+
+
+Priority = Literal["front", "normal"]
 
 
 class Progress(BaseModel):
@@ -39,6 +42,26 @@ class Progress(BaseModel):
     frames: int = 0  # written so far
     frames_expected: int = 0  # 0: not known
     fps: float = 0.0  # written frames per second of wall time
+    moved_at: float = 0.0  # when stage or frames last changed
+
+
+class Spent(BaseModel):
+    """What work has cost: a worker's seconds, of its GPU where it has one, and US dollars."""
+
+    seconds: float = 0.0
+    cost: float = Field(0.0, description="0 where the price per hour is not known.")
+    wasted_seconds: float = Field(
+        0.0, description="Of those: after the last part of an attempt whose machine was taken away."
+    )
+    wasted_cost: float = 0.0
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(
+            seconds=round(self.seconds + other.seconds, 3),
+            cost=round(self.cost + other.cost, 6),
+            wasted_seconds=round(self.wasted_seconds + other.wasted_seconds, 3),
+            wasted_cost=round(self.wasted_cost + other.wasted_cost, 6),
+        )
 
 
 class Record(BaseModel):
@@ -57,6 +80,7 @@ class Record(BaseModel):
     model_deaths: int = 0  # of those, the ones that cost a model process
     worker: str = ""
     host: str = ""  # the worker's machine
+    priority: Priority = "normal"  # of one that waits
     cancel_requested: bool = False
     progress: Progress = Progress()
     error: Failure | None = None
@@ -64,6 +88,9 @@ class Record(BaseModel):
     summary: dict[str, Any] = {}  # what the metadata says of the outcome, in short
     callbacks: list[str] = []  # URLs that are told how it ended; see shoal.callbacks
     batches: list[str] = []  # ids of those it belongs to
+    hourly_price: float = 0.0  # of the machine of the last attempt, in US dollars; 0: not known
+    saved_at: float | None = None  # until when the work of this attempt is in parts
+    spent: Spent = Spent()
 
     def fields(self) -> dict[Any, Any]:
         """As Redis hash fields: text and numbers as they are, the rest as JSON; no defaults."""
@@ -78,7 +105,16 @@ class Record(BaseModel):
     @classmethod
     def from_fields(cls, fields: Mapping[Any, Any]) -> Record:
         values: dict[str, Any] = {text(key): text(value) for key, value in fields.items()}
-        for key in ("spec", "progress", "error", "results", "summary", "callbacks", "batches"):
+        for key in (
+            "spec",
+            "progress",
+            "error",
+            "results",
+            "summary",
+            "callbacks",
+            "batches",
+            "spent",
+        ):
             if key in values:
                 values[key] = json.loads(values[key])
         return cls.model_validate(values)
@@ -92,6 +128,8 @@ class AttemptRecord(BaseModel):
     host: str = ""
     started_at: float
     seconds: float
+    cost: float = 0.0  # US dollars
+    wasted_seconds: float = 0.0  # of a preempted or lost one: since its last part
     outcome: str  # succeeded, failed, cancelled, preempted or lost
     error: Failure | None = None
     log: list[str] = []  # the last lines of a model process that failed
@@ -252,12 +290,24 @@ class Records:
         """Keep how the running attempt went."""
         at = now()
         started = record.started_at or at
+        seconds = round(max(0.0, at - started), 3)
+        saved_at = max(started, record.saved_at or started)
+        wasted = round(max(0.0, at - saved_at), 3) if outcome in INTERRUPTED else 0.0
+        per_s = record.hourly_price / 3600
+        spent = Spent(
+            seconds=seconds,
+            cost=round(seconds * per_s, 6),
+            wasted_seconds=wasted,
+            wasted_cost=round(wasted * per_s, 6),
+        )
         attempt = AttemptRecord(
             number=record.attempt,
             worker=record.worker,
             host=record.host,
             started_at=started,
-            seconds=round(at - started, 3),
+            seconds=seconds,
+            cost=spent.cost,
+            wasted_seconds=wasted,
             outcome=outcome,
             error=error,
             log=list(log),
@@ -267,7 +317,11 @@ class Records:
         of_batches = (Totals(self.redis, f"{self.namespace}:batch:{i}") for i in record.batches)
         for totals in (self.totals, *of_batches):
             totals.add(pipe, f"attempts:{outcome}", 1)
-            totals.add(pipe, f"seconds:{outcome}", attempt.seconds)
+            totals.add(pipe, f"seconds:{outcome}", spent.seconds)
+            totals.add(pipe, f"cost:{outcome}", spent.cost)
+            totals.add(pipe, "wasted:seconds", spent.wasted_seconds)
+            totals.add(pipe, "wasted:cost", spent.wasted_cost)
+        self.update(pipe, record, spent=record.spent + spent, saved_at=None)
 
     def tell(self, pipe: Pipeline, job_id: str, event: str, **detail: Any) -> None:
         """Append to the timeline."""

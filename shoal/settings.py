@@ -56,6 +56,7 @@ class Settings(BaseSettings):
     lease_s: float = Field(20, gt=1)  # without a beat for this long, the job goes to another worker
     grace_s: float = Field(20, ge=0)  # from SIGTERM to the end of the process, at most
     drain: bool = False  # a first SIGTERM lets the worker finish its video; the next one counts
+    hourly_price: float = Field(0, ge=0)  # of a worker's machine, in US dollars; 0: not known
     retries: int = Field(3, ge=0)  # of transient failures, per job
     job_timeout_s: float = Field(6 * 3600, gt=0)
     part_s: float = Field(60, gt=0)  # after so much work it is saved: an interruption costs less

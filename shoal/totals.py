@@ -1,7 +1,9 @@
 """What was done so far, and how the queue stood minute by minute.
 
 ``totals`` is a hash of sums that only grow: ``jobs:<state>[:<code>]`` ended, ``attempts:<outcome>``
-and the ``seconds:<outcome>`` they took, ``frames`` and ``video_seconds`` of succeeded jobs.
+and the ``seconds:<outcome>`` and dollars (``cost:<outcome>``) they took, ``wasted:seconds`` and
+``wasted:cost`` of those that were interrupted, ``stage:<name>`` in seconds, and
+``frames`` and ``video_seconds`` of succeeded jobs.
 ``history`` is a stream with one sample a minute of the last day.
 """
 

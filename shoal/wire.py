@@ -10,7 +10,7 @@ from shoal.callbacks import Delivery
 from shoal.indexes import Filter
 from shoal.jobs import Options
 from shoal.prompts import MAX_REMOVALS, MAX_VISUAL_PROMPTS, Removal, VisualPrompt
-from shoal.records import AttemptRecord, Depth, Record, TimelineEvent
+from shoal.records import AttemptRecord, Depth, Priority, Record, TimelineEvent
 from shoal.tokens import NAME, Scope, Token
 from shoal.workers import WorkerInfo
 
@@ -104,6 +104,14 @@ class Bulk(BaseModel):
     action: Literal["retry", "cancel"]
     filter: Filter = Filter()
     cursor: str = Field("", description="'next_cursor' of the call before, to go on.")
+
+
+class PriorityChange(BaseModel):
+    """``POST /videos/{id}/priority``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    priority: Priority = Field(description="To the front of the queue, or to its end.")
 
 
 class BulkResult(BaseModel):

@@ -32,6 +32,7 @@ class WorkerInfo(BaseModel):
     engine: str = ""  # known once the model is loaded
     device: str = ""
     model_loads: int = 0
+    hourly_price: float = 0.0  # US dollars; 0: not known
     jobs_done: int = 0  # attempts ended since it started, whatever their outcome
 
 

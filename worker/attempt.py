@@ -166,8 +166,8 @@ class Attempt:
 
     def _outcome_of(self, message: object) -> Outcome | None:
         match message:
-            case Done(results=results, summary=summary):
-                return Outcome("succeeded", lambda: self.lease.succeed(results, summary))
+            case Done(results=results, summary=summary, timings=timings):
+                return Outcome("succeeded", lambda: self.lease.succeed(results, summary, timings))
             case Failed(failure=failure, lost=lost):
                 if lost:
                     self.model.kill()

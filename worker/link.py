@@ -85,6 +85,7 @@ class Done(BaseModel):
     kind: Literal["done"] = "done"
     results: dict[str, int]
     summary: dict[str, Any]
+    timings: dict[str, float] = {}  # seconds by stage
 
 
 class Failed(BaseModel):

@@ -56,7 +56,13 @@ class Parent:
         self.settings = settings
         self.queue = queue
         name, host = unique_name(), socket.gethostname()
-        self.info = WorkerInfo(name=name, host=host, pid=os.getpid(), started_at=now())
+        self.info = WorkerInfo(
+            name=name,
+            host=host,
+            pid=os.getpid(),
+            started_at=now(),
+            hourly_price=settings.hourly_price,
+        )
         self.work_dir = WorkDir(settings.work_dir, name)
         if not settings.results:  # a results folder that is missing later was moved
             with writing(str(settings.data_dir)):
@@ -180,7 +186,8 @@ class Parent:
         self._set_state("idle")
 
     def _take(self, job_id: str) -> Lease | None:
-        return Lease.take(self.queue, job_id, self.info.name, self.info.host)
+        info = self.info
+        return Lease.take(self.queue, job_id, info.name, info.host, info.hourly_price)
 
     def _remove_parts(self, lease: Lease) -> None:
         """Remove the parts of a video that is over; a worker that lost its lease may have added

@@ -91,7 +91,7 @@ class Publisher:
         with writing("the work directory"):
             path.write_text(metadata.model_dump_json(indent=2) + "\n")
         self._put(path, metadata_name(self.spec))
-        return Done(results=self._sizes, summary=metadata.summary())
+        return Done(results=self._sizes, summary=metadata.summary(), timings=dict(metadata.timings))
 
     def _put_tracks(self, duration_s: float, fps: float) -> None:
         assert self._masks is not None, "put_results comes first"

@@ -17,11 +17,12 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from api.dashboard import views
+from api.dashboard import ingest_views, views
+from api.dashboard.pages import Cursor, Wanted
 from api.dashboard.render import fragment
 from api.deps import SettingsDep
 from api.videos import ListQuery
-from shoal.errors import JobNotFound, RedisUnavailable
+from shoal.errors import BatchNotFound, JobNotFound, RedisUnavailable
 from shoal.indexes import Filter
 from shoal.queue import JobQueue, redis_errors
 
@@ -62,6 +63,50 @@ def live_video(request: Request, job_id: str, settings: SettingsDep) -> Streamin
     return _stream(request, build, EVERY_S)
 
 
+@router.get("/batches")
+def live_batches(request: Request, cursor: Cursor = "") -> StreamingResponse:
+    queue: JobQueue = request.app.state.queue
+
+    def build() -> Regions:
+        return {"rows": fragment("batches/rows.html", **ingest_views.batches(queue, cursor))}
+
+    return _stream(request, build, LIST_EVERY_S)
+
+
+@router.get("/batches/{batch_id}")
+def live_batch(request: Request, batch_id: str) -> StreamingResponse:
+    queue: JobQueue = request.app.state.queue
+
+    def build() -> Regions:
+        context = ingest_views.batch(queue, batch_id)
+        return {n: fragment(f"batch/{n}.html", **context) for n in ingest_views.BATCH_REGIONS}
+
+    return _stream(request, build, EVERY_S)
+
+
+@router.get("/callbacks")
+def live_callbacks(
+    request: Request, settings: SettingsDep, wanted: Annotated[Wanted, Query()]
+) -> StreamingResponse:
+    queue: JobQueue = request.app.state.queue
+
+    def build() -> Regions:
+        context = ingest_views.callbacks(queue, settings, **dict(wanted))
+        return {"rows": fragment("callbacks/rows.html", **context)}
+
+    return _stream(request, build, EVERY_S)
+
+
+@router.get("/skipped")
+def live_skipped(request: Request) -> StreamingResponse:
+    queue: JobQueue = request.app.state.queue
+
+    def build() -> Regions:
+        return {"rows": fragment("skipped/rows.html", **ingest_views.skipped(queue))}
+
+    return _stream(request, build, LIST_EVERY_S)
+
+
 def overview_regions(queue: JobQueue, hours: int) -> Regions:
     context = views.overview(queue, hours)
     return {name: fragment(f"overview/{name}.html", **context) for name in views.OVERVIEW_REGIONS}
@@ -92,7 +137,7 @@ async def _events(
         except RedisUnavailable as error:
             yield f"event: away\ndata: {json.dumps(str(error))}\n\n"
             sent = {}
-        except JobNotFound:
+        except (JobNotFound, BatchNotFound):
             yield "event: gone\ndata: {}\n\n"
             return
         else:

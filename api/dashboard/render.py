@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from string import Formatter
@@ -13,6 +14,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from shoal import __version__
+from shoal.batches import BatchStatus
 from shoal.colours import colour_of
 from shoal.jobs import JobSpec
 from shoal.records import TimelineEvent, now
@@ -141,8 +143,34 @@ _EVENTS = {
     "failed": _Told("Failed: {code}"),
     "preempted": _Told("{worker} had to go: back to the queue"),
     "lost": _Told("{worker} is gone: back to the queue"),
+    "priority": _Told("Priority: {priority}"),
     "cancel_requested": _Told("Asked to stop"),
 }
+
+
+def batch_name(batch: BatchStatus) -> str:
+    """What a batch is called, or of what it is made."""
+    several = f"{batch.uris} address" + ("" if batch.uris == 1 else "es")
+    return batch.name or ", ".join(batch.globs) or several
+
+
+def dollars(amount: float) -> str:
+    """Such as '$1.24'; small amounts with two digits that count."""
+    return f"${amount:,.2f}" if amount >= 0.1 or not amount else f"${amount:.2g}"
+
+
+def until(at: float) -> str:
+    """How long until a time."""
+    seconds = at - now()
+    return f"in {duration(seconds)}" if seconds > 1 else "now"
+
+
+def pretty(text: str) -> str:
+    """JSON on several lines; anything else as it is."""
+    try:
+        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    except ValueError:
+        return text
 
 
 def colour(position: int) -> str:
@@ -162,7 +190,7 @@ _templates = Environment(
     lstrip_blocks=True,
 )
 _templates.filters.update(
-    told=told,
+    told=told, batch_name=batch_name, dollars=dollars, until=until, pretty=pretty,
     ago=ago, clock=clock, colour=colour, duration=duration, iso=iso, number=number, size=size,
     title=title, utc=utc, words=words, quoted=lambda name: quote(name, safe=""),
 )  # fmt: skip

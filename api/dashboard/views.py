@@ -15,7 +15,7 @@ from shoal.errors import ShoalError
 from shoal.indexes import Filter
 from shoal.jobs import State
 from shoal.queue import JobQueue
-from shoal.records import Record, TimelineEvent, now
+from shoal.records import Record, Spent, TimelineEvent, now
 from shoal.results import Tracks, overlay_name, result_uri, tracks_name
 from shoal.settings import Settings
 from shoal.storage import storage_for
@@ -50,7 +50,18 @@ def overview(queue: JobQueue, hours: int) -> dict[str, Any]:
         "chart": draw(samples, hours, at),
         "causes": records.indexes.by_cause(),
         "failures": failures,
+        "spent": _spent(records.totals.read()),
     }
+
+
+def _spent(totals: dict[str, float]) -> Spent:
+    """All work there was."""
+    return Spent(
+        seconds=sum(n for name, n in totals.items() if name.startswith("seconds:")),
+        cost=sum(n for name, n in totals.items() if name.startswith("cost:")),
+        wasted_seconds=totals.get("wasted:seconds", 0.0),
+        wasted_cost=totals.get("wasted:cost", 0.0),
+    )
 
 
 def _last_hour(samples: list[Sample]) -> dict[str, int]:

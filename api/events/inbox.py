@@ -9,7 +9,8 @@ from redis import Redis
 
 from api.events.parsing import Event
 from api.events.senders import Senders
-from shoal.errors import SourceNotFound
+from api.metrics import INGESTED
+from shoal.errors import ShoalError, SourceNotFound
 from shoal.intake import Reason, Skip, Upload, judge
 from shoal.jobs import JobSpec
 from shoal.queue import JobQueue, redis_errors
@@ -73,6 +74,13 @@ class Inbox:
             RedisUnavailable, StorageUnavailable, StorageForbidden: nothing is lost if it comes
                 again.
         """
+        try:
+            return self._take(sender, events)
+        except ShoalError as error:
+            INGESTED.labels(sender, error.code).inc()
+            raise
+
+    def _take(self, sender: str, events: Iterable[Event]) -> Receipt:
         rules = self._rules.current()
         receipt, skips = Receipt(), []
         with redis_errors():
@@ -80,12 +88,14 @@ class Inbox:
                 found = event if isinstance(event, Skip) else self._judged(event, rules)
                 if isinstance(found, Skip):
                     skips.append(found)
+                    INGESTED.labels(sender, found.reason).inc()
                     continue
                 callback = rules.callback_of(found.uri)
                 record, queued = self._queue.submit(found, callback=callback, again=False)
                 receipt.jobs.append(record.id)
                 receipt.queued += queued
                 receipt.known += not queued
+                INGESTED.labels(sender, "queued" if queued else "known").inc()
             if skips:
                 receipt.skipped = len(skips)
                 SkippedLog(self._queue.redis, self._queue.name).note(sender, skips)

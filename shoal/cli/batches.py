@@ -156,6 +156,7 @@ def _show(batch: BatchStatus) -> None:
                 "progress": f"{batch.progress:.1%}",
                 "left": _left(batch),
                 "GPU time": output.duration(batch.gpu_seconds) if batch.gpu_seconds else "",
+                "cost": output.dollars(batch.cost) if batch.cost else "",
                 "failed": Text(_reasons(batch.failures), style="bold red"),
                 "rejected": Text(_reasons(batch.rejected), style="bold red"),
                 "skipped": _reasons(batch.skipped),

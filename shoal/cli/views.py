@@ -12,6 +12,7 @@ from shoal.cli.output import (
     ago,
     clock,
     counted,
+    dollars,
     duration,
     facts,
     out,
@@ -21,7 +22,7 @@ from shoal.cli.output import (
     video_name,
 )
 from shoal.jobs import Options, State
-from shoal.records import AttemptRecord, Record, TimelineEvent
+from shoal.records import AttemptRecord, Record, Spent, TimelineEvent
 from shoal.wire import QueueStatus
 from shoal.workers import WorkerInfo
 
@@ -84,6 +85,7 @@ def show_job(
                 "outcome": Text(outcome(record) if record.state != State.FAILED else ""),
                 "submitted": f"{clock(record.created_at)} ({ago(record.created_at)})",
                 "took": _took(record),
+                "cost": _spent(record.spent),
                 "worker": Text(f"{record.worker}, attempt {record.attempt}" * bool(record.worker)),
                 "failures": str(record.failures or ""),
                 "preempted": counted(record.preemptions, "time") if record.preemptions else "",
@@ -96,6 +98,19 @@ def show_job(
         out.print(facts({name: size(count) for name, count in record.results.items()}))
     _show_timeline(timeline)
     _show_attempts(attempts)
+
+
+def _spent(spent: Spent) -> str:
+    """Such as '$1.24 for 1 h 7 min of a worker, of that $0.02 wasted by preemptions'."""
+    if not spent.seconds:
+        return ""
+    said = f"{duration(spent.seconds)} of a worker"
+    if spent.cost:
+        said = f"{dollars(spent.cost)} for {said}"
+    if spent.wasted_seconds:
+        wasted = dollars(spent.wasted_cost) if spent.cost else duration(spent.wasted_seconds)
+        said += f", of that {wasted} wasted by preemptions"
+    return said
 
 
 def show_failure(record: Record) -> None:

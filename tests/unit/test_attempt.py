@@ -34,7 +34,7 @@ class Lessor:
     def fail(self, failure: Failure, log: Any) -> None:
         self.failure = failure
 
-    def succeed(self, results: Any, summary: Any) -> None:
+    def succeed(self, results: Any, summary: Any, timings: Any) -> None:
         self.succeeded = True
 
 

@@ -1,4 +1,5 @@
-// Buttons that do one thing: data-post or data-delete names the address, data-confirm what to ask.
+// Buttons that do one thing: data-post or data-delete names the address, data-body
+// what to send, data-confirm what to ask.
 
 import { request } from "./http.js";
 
@@ -25,11 +26,11 @@ export function tell(text) {
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-post], [data-delete]");
   if (!button) return;
-  const { post, delete: address, confirm } = button.dataset;
+  const { post, delete: address, body, confirm } = button.dataset;
   if (confirm && !(await confirmed(confirm))) return;
   button.disabled = true;
   try {
-    await request(post ? "POST" : "DELETE", post ?? address);
+    await request(post ? "POST" : "DELETE", post ?? address, body && JSON.parse(body));
     document.dispatchEvent(new Event("shoal:changed"));
   } catch (problem) {
     tell(`${problem.message} ${problem.hint}`);

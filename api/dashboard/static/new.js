@@ -129,6 +129,11 @@ async function send() {
     });
     jobs.push(await request("POST", "/videos", { uri: stored, ...wanted }));
   }
+  if (/[*?[]/.test(address)) {
+    const batch = await request("POST", "/batches", { globs: [address], ...wanted });
+    location.href = `/ui/batches/${batch.id}`;
+    return;
+  }
   if (address) jobs.push(await request("POST", "/videos", { uri: address, ...wanted }));
   location.href = jobs.length === 1 ? `/ui/videos/${jobs[0].id}` : "/ui/videos";
 }
