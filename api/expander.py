@@ -19,7 +19,8 @@ from redis.exceptions import LockError
 from redis.lock import Lock
 
 from api.videos import specify
-from shoal.batches import Batch, Batches, BatchSkip, Cursor, submission_of
+from shoal.batch_wire import BatchSkip, submission_of
+from shoal.batches import Batch, Batches, Cursor
 from shoal.errors import (
     BatchNotFound,
     Failure,

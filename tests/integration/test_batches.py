@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from api.expander import PAGE, Expander
-from shoal.batches import Batches, BatchRequest, BatchState
+from shoal.batch_wire import BatchRequest, BatchState
+from shoal.batches import Batches
 from shoal.client import Client
 from shoal.errors import (
     ApiError,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shoal.batches import BatchRequest
+from shoal.batch_wire import BatchRequest
 from shoal.cli.batches import is_pattern
 from shoal.globs import UriPattern
 
