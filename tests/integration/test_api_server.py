@@ -178,7 +178,7 @@ def test_the_examples_are_true() -> None:
 
 def test_every_route_documents_an_example_and_its_problems(settings: Settings) -> None:
     paths = create_app(settings).openapi()["paths"]
-    plain = {"/", "/healthz", "/readyz", "/metrics", "/reconcile"}
+    plain = {"/", "/healthz", "/readyz", "/metrics", "/health", "/reconcile"}
     plain |= {"/videos/{job_id}/results/{name}", "/videos/{job_id}/parts/{number}"}
     for path, methods in paths.items():
         for method, operation in methods.items():
