@@ -1,29 +1,34 @@
-"""What routes ask for."""
+"""What routes ask for.
+
+All are coroutines: FastAPI would run a plain function in a thread of its own, which costs more
+most of the routes themselves.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import Depends, Request, Security
-from fastapi.security import HTTPBearer
+from fastapi import Depends, Request
 
+from api.auth import needs
 from shoal.queue import JobQueue, redis_errors
 from shoal.rules_file import RulesFile
 from shoal.settings import Settings
+from shoal.tokens import Scope
 
 
-def _settings(request: Request) -> Settings:
+async def _settings(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
 
 
-def _rules(request: Request) -> RulesFile:
+async def _rules(request: Request) -> RulesFile:
     rules: RulesFile = request.app.state.rules
     return rules
 
 
-def _queue(request: Request) -> Iterator[JobQueue]:
+async def _queue(request: Request) -> AsyncIterator[JobQueue]:
     with redis_errors():  # also around the route: what it raises comes by here
         yield request.app.state.queue
 
@@ -32,5 +37,5 @@ SettingsDep = Annotated[Settings, Depends(_settings)]
 RulesDep = Annotated[RulesFile, Depends(_rules)]
 QueueDep = Annotated[JobQueue, Depends(_queue)]
 
-# For the documentation only: api.auth.Gate has checked the token by then.
-TOKEN = Security(HTTPBearer(auto_error=False, description="One of SHOAL_API_TOKENS."))
+# What the caller's token must be good for. Each router has READ; what changes something says more.
+READ, SUBMIT, ADMIN = needs(Scope.READ), needs(Scope.SUBMIT), needs(Scope.ADMIN)

@@ -66,6 +66,7 @@ QUEUED: dict[str, Any] = {
     "preemptions": 0,
     "model_deaths": 0,
     "worker": "",
+    "host": "",
     "cancel_requested": False,
     "progress": {"stage": "", "frames": 0, "frames_expected": 0, "fps": 0.0},
     "error": None,
@@ -81,6 +82,7 @@ SUCCEEDED: dict[str, Any] = QUEUED | {
     "finished_at": 1760000113.0,
     "attempt": 1,
     "worker": "gpu-1",
+    "host": "node-7",
     "progress": {"stage": "publish", "frames": 150, "frames_expected": 150, "fps": 13.4},
     "results": {
         "match_segmented.mp4": 412331,
@@ -116,6 +118,7 @@ ATTEMPTS: dict[str, Any] = {
         {
             "number": 1,
             "worker": "gpu-1",
+            "host": "node-7",
             "started_at": 1760000101.5,
             "seconds": 81.2,
             "outcome": "failed",
@@ -179,6 +182,7 @@ QUEUE: dict[str, Any] = {
             "started_at": 1759990000.0,
             "beat_at": 1760000100.0,
             "state": "busy",
+            "draining": False,
             "job": JOB_ID,
             "engine": "cpu",
             "device": "cpu",
@@ -219,6 +223,17 @@ DELIVERY: dict[str, Any] = {
 
 DELIVERIES: dict[str, Any] = {"items": [DELIVERY], "next_cursor": ""}
 
+
+TOKEN: dict[str, Any] = {
+    "name": "ci",
+    "scope": "submit",
+    "created_at": 1760000100.25,
+    "created_by": "SHOAL_API_TOKENS[0]",
+}
+
+NEW_TOKEN = TOKEN | {"secret": "shoal_" + "x" * 43}
+
+TOKENS: dict[str, Any] = {"items": [TOKEN]}
 
 BATCH_REQUEST: dict[str, Any] = {
     "name": "season 2025",

@@ -15,6 +15,7 @@ from shoal.errors import (
     ShoalError,
     SourceNotFound,
     VideoError,
+    WorkerNotFound,
 )
 
 
@@ -36,6 +37,8 @@ def exit_code(error: ShoalError) -> Exit:
         case ApiUnreachable() | RedisUnavailable():
             return Exit.UNREACHABLE
         case JobNotFound() | BatchNotFound() | ResultNotFound() | SourceNotFound():
+            return Exit.NOT_FOUND
+        case WorkerNotFound():
             return Exit.NOT_FOUND
         case RequestError() | VideoError():
             return Exit.REFUSED

@@ -21,6 +21,7 @@ from shoal.errors import (
     LeaseLost,
     ModelProcessDied,
     ModelStalled,
+    OutOfMemory,
     PoisonousVideo,
 )
 from shoal.jobs import State
@@ -31,7 +32,7 @@ from shoal.rq_debris import remove_debris
 log = logging.getLogger(__name__)
 
 # Failures that cost a model process.
-DEADLY = (ModelProcessDied.code, ModelStalled.code, GpuError.code)
+DEADLY = (ModelProcessDied.code, OutOfMemory.code, ModelStalled.code, GpuError.code)
 MAX_MODEL_DEATHS = 3
 
 
@@ -44,7 +45,7 @@ class Lease:
         self._told_tenths = 0
 
     @classmethod
-    def take(cls, queue: JobQueue, job_id: str, worker: str) -> Lease | None:
+    def take(cls, queue: JobQueue, job_id: str, worker: str, host: str = "") -> Lease | None:
         """Start an attempt at a dequeued job; ``None`` if it is no longer to be done."""
 
         def change(pipe: Pipeline) -> Record | None:
@@ -59,6 +60,7 @@ class Lease:
                 "attempt": record.attempt + 1,
                 "started_at": now(),
                 "worker": worker,
+                "host": host,
                 "progress": Progress(),
             }
             queue.records.update(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import redis
 from redis import Redis
@@ -24,6 +24,7 @@ from shoal.callbacks import Outbox
 from shoal.errors import Failure, InvalidCallback, RedisUnavailable, StateConflict
 from shoal.jobs import JobSpec, State
 from shoal.records import Depth, Record, Records, now, text
+from shoal.rq_entry import SAMPLE_ID, EntryTemplate
 from shoal.settings import Settings
 
 T = TypeVar("T")
@@ -32,6 +33,20 @@ PROCESS = "worker.parent.process_video"  # the only function a worker runs
 SOCKET_TIMEOUT_S = 15  # a Redis that hangs is one that is away
 MAX_CALLBACKS = 16  # URLs that are told of one job
 FAILED_TTL_S = 7 * 24 * 3600  # how long RQ's own tools show a failed job
+
+# What a hash holds; or if there is none, all the commands given: each its length, then its words.
+UNLESS_THERE = """
+local found = redis.call('HGETALL', KEYS[1])
+if #found == 0 then
+  local at = 1
+  while at <= #ARGV do
+    local last = at + tonumber(ARGV[at])
+    redis.call(unpack(ARGV, at + 1, last))
+    at = last + 1
+  end
+end
+return found
+"""
 
 
 class JobQueue:
@@ -46,6 +61,8 @@ class JobQueue:
         self.callbacks = Outbox(connection, name)
         self.rq = Queue(name, connection=connection, serializer=JSONSerializer)
         self.failed = FailedJobRegistry(name, connection=connection, serializer=JSONSerializer)
+        self._entries = EntryTemplate(self.rq, self._rq_job(SAMPLE_ID))
+        self._unless_there = connection.register_script(UNLESS_THERE)
 
     @property
     def leases_key(self) -> str:
@@ -75,8 +92,26 @@ class JobQueue:
             The job's record, and whether this call put it on the queue.
         """
 
+        at = now()
+        new = Record(
+            id=spec.id,
+            spec=spec,
+            state=State.QUEUED,
+            created_at=at,
+            queued_at=at,
+            callbacks=_joined([], callback),
+            batches=[batch] if batch else [],
+        )
+        found = self._create(new)
+        if not found:
+            return new, True
+        ended = found.state in (State.FAILED, State.CANCELLED)
+        is_told = callback in ("", *found.callbacks) and batch in ("", *found.batches)
+        if is_told and not (again and ended):
+            return found, False
+
         def change(pipe: Pipeline) -> tuple[Record, bool]:
-            known = self.read(pipe, spec.id)
+            known = self.read(pipe, new.id)
             callbacks = _joined(known.callbacks if known else [], callback)
             batches = list(known.batches if known else [])
             is_new = not batch or batch not in batches
@@ -89,23 +124,37 @@ class JobQueue:
                     known = known.model_copy(update={"batches": batches})
                 return self._also_tell(pipe, known, callbacks), False
             pipe.multi()
-            at = now()
-            record = Record(
-                id=spec.id,
-                spec=spec,
-                state=State.QUEUED,
-                created_at=known.created_at if known else at,
-                queued_at=at,
-                attempt=known.attempt if known else 0,
-                callbacks=callbacks,
-                batches=batches,
+            record = new.model_copy(
+                update={
+                    "created_at": known.created_at if known else at,
+                    "attempt": known.attempt if known else 0,
+                    "callbacks": callbacks,
+                    "batches": batches,
+                }
             )
             self.records.write(pipe, record, before=known)
             self.records.tell(pipe, spec.id, "queued")
             self.push(pipe, spec.id)
             return record, True
 
-        return self.transaction(spec.id, change)
+        return self.transaction(new.id, change)
+
+    def _create(self, record: Record) -> Record | None:
+        """Write a new record and queue its job, in one round trip; or give the one that is there.
+
+        A sender of events waits for this: a transaction would be four round trips.
+        """
+        pipe = self.redis.pipeline()
+        self.records.write(pipe, record)
+        self.records.tell(pipe, record.id, "queued")
+        self._entries.push(pipe, record.id)
+        arguments: list[Any] = []
+        for command, _ in pipe.command_stack:
+            arguments += [len(command), *command]
+        with redis_errors():
+            found = self._unless_there(keys=[self.records.key(record.id)], args=arguments)
+        pairs = dict(zip(found[::2], found[1::2], strict=True))
+        return Record.from_fields(pairs) if pairs else None
 
     def retry(self, job_id: str) -> Record:
         """Queue a failed or cancelled job again, with all its retries.
@@ -243,7 +292,7 @@ class JobQueue:
     def requeue(self, pipe: Pipeline, record: Record, *, at_front: bool, **changes: object) -> None:
         """Bring a running job back to the queue."""
         self.records.update(
-            pipe, record, state=State.QUEUED, queued_at=now(), worker=None, **changes
+            pipe, record, state=State.QUEUED, queued_at=now(), worker=None, host=None, **changes
         )
         self.push(pipe, record.id, at_front=at_front)
 

@@ -56,6 +56,7 @@ class Record(BaseModel):
     preemptions: int = 0
     model_deaths: int = 0  # of those, the ones that cost a model process
     worker: str = ""
+    host: str = ""  # the worker's machine
     cancel_requested: bool = False
     progress: Progress = Progress()
     error: Failure | None = None
@@ -88,6 +89,7 @@ class AttemptRecord(BaseModel):
 
     number: int
     worker: str
+    host: str = ""
     started_at: float
     seconds: float
     outcome: str  # succeeded, failed, cancelled, preempted or lost
@@ -253,6 +255,7 @@ class Records:
         attempt = AttemptRecord(
             number=record.attempt,
             worker=record.worker,
+            host=record.host,
             started_at=started,
             seconds=round(at - started, 3),
             outcome=outcome,

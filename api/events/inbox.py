@@ -8,12 +8,14 @@ from collections.abc import Iterable
 from redis import Redis
 
 from api.events.parsing import Event
+from api.events.senders import Senders
 from shoal.errors import SourceNotFound
 from shoal.intake import Reason, Skip, Upload, judge
 from shoal.jobs import JobSpec
-from shoal.queue import JobQueue
+from shoal.queue import JobQueue, redis_errors
 from shoal.records import now, text
 from shoal.rules import Rules
+from shoal.rules_file import RulesFile
 from shoal.settings import Settings
 from shoal.storage import storage_for
 from shoal.wire import Receipt, Skipped, SkippedUpload
@@ -53,37 +55,49 @@ class SkippedLog:
         return Skipped(counts=counts, items=[json.loads(entry) for entry in entries])
 
 
-def receive(
-    sender: str, events: Iterable[Event], rules: Rules, queue: JobQueue, settings: Settings
-) -> Receipt:
-    """Queue a job for every upload that a rule wants. All are queued when this returns.
+class Inbox:
+    """Where all senders deliver: checks them, judges what they announce, queues jobs."""
 
-    Raises:
-        RedisUnavailable, StorageUnavailable, StorageForbidden: nothing is lost if it comes again.
-    """
-    receipt, skips = Receipt(), []
-    for event in events:
-        found = event if isinstance(event, Skip) else _judged(event, rules, settings)
-        if isinstance(found, Skip):
-            skips.append(found)
-            continue
-        record, queued = queue.submit(found, again=False)
-        receipt.jobs.append(record.id)
-        receipt.queued += queued
-        receipt.known += not queued
-    if skips:
-        receipt.skipped = len(skips)
-        SkippedLog(queue.redis, queue.name).note(sender, skips)
-    return receipt
+    def __init__(
+        self, senders: Senders, rules: RulesFile, queue: JobQueue, settings: Settings
+    ) -> None:
+        self.senders = senders
+        self._rules = rules
+        self._queue = queue
+        self._settings = settings
 
+    def take(self, sender: str, events: Iterable[Event]) -> Receipt:
+        """Queue a job for every upload that a rule wants. All are queued when this returns.
 
-def _judged(upload: Upload, rules: Rules, settings: Settings) -> JobSpec | Skip:
-    """The storage is asked only for what the sender left out, and only if a rule wants it."""
-    found = judge(upload, rules, settings)
-    if isinstance(found, Skip) or (upload.version and upload.size is not None):
-        return found
-    try:
-        info = storage_for(upload.uri, settings).stat(upload.uri)
-    except SourceNotFound:
-        return Skip(upload.uri, Reason.GONE)
-    return judge(Upload.of(info), rules, settings)
+        Raises:
+            RedisUnavailable, StorageUnavailable, StorageForbidden: nothing is lost if it comes
+                again.
+        """
+        rules = self._rules.current()
+        receipt, skips = Receipt(), []
+        with redis_errors():
+            for event in events:
+                found = event if isinstance(event, Skip) else self._judged(event, rules)
+                if isinstance(found, Skip):
+                    skips.append(found)
+                    continue
+                callback = rules.callback_of(found.uri)
+                record, queued = self._queue.submit(found, callback=callback, again=False)
+                receipt.jobs.append(record.id)
+                receipt.queued += queued
+                receipt.known += not queued
+            if skips:
+                receipt.skipped = len(skips)
+                SkippedLog(self._queue.redis, self._queue.name).note(sender, skips)
+        return receipt
+
+    def _judged(self, upload: Upload, rules: Rules) -> JobSpec | Skip:
+        """The storage is asked only for what the sender left out, and only if a rule wants it."""
+        found = judge(upload, rules, self._settings)
+        if isinstance(found, Skip) or (upload.version and upload.size is not None):
+            return found
+        try:
+            info = storage_for(upload.uri, self._settings).stat(upload.uri)
+        except SourceNotFound:
+            return Skip(upload.uri, Reason.GONE)
+        return judge(Upload.of(info), rules, self._settings)

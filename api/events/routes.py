@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Depends, Request
+from starlette.datastructures import Headers
 
 from api import examples
-from api.deps import QueueDep, RulesDep, SettingsDep
+from api.deps import QueueDep
 from api.events import eventbridge, gcs, s3
-from api.events.inbox import SkippedLog, receive
+from api.events.inbox import Inbox, SkippedLog
 from api.events.parsing import Event, document
-from api.events.senders import Senders
 from api.events.sns import is_message
 from api.examples import shown
 from api.problems import documented
@@ -49,17 +49,20 @@ def _body(description: str) -> dict[str, Any]:
     return {"requestBody": {"required": True, "description": description, "content": content}}
 
 
-async def _read(request: Request) -> bytes:
-    return await request.body()
+class Posted(NamedTuple):
+    """What a sender has posted, and where it goes."""
+
+    inbox: Inbox
+    headers: Headers
+    body: bytes
 
 
-def _senders(request: Request) -> Senders:
-    senders: Senders = request.app.state.senders
-    return senders
+async def _posted(request: Request) -> Posted:
+    return Posted(request.app.state.inbox, request.headers, await request.body())
 
 
-BodyDep = Annotated[bytes, Depends(_read)]
-SendersDep = Annotated[Senders, Depends(_senders)]
+# One dependency, not five: they are resolved for every event.
+PostedDep = Annotated[Posted, Depends(_posted)]
 
 
 @receiving.post(
@@ -67,18 +70,11 @@ SendersDep = Annotated[Senders, Depends(_senders)]
     responses=shown(200, "All that matters is queued.", examples.RECEIPT) | _REFUSALS,
     openapi_extra=_body("A Pub/Sub push, or a CloudEvent of Eventarc in either mode."),
 )
-def gcs_event(
-    request: Request,
-    body: BodyDep,
-    senders: SendersDep,
-    rules: RulesDep,
-    queue: QueueDep,
-    settings: SettingsDep,
-) -> Receipt:
+def gcs_event(posted: PostedDep) -> Receipt:
     """An event of a Google Cloud Storage bucket, with the token of its service account."""
-    senders.check_google(request.headers)
-    events = [gcs.parse(request.headers, body)]
-    return receive("gcs", events, rules.current(), queue, settings)
+    inbox, headers, body = posted
+    inbox.senders.check_google(headers)
+    return inbox.take("gcs", [gcs.parse(headers, body)])
 
 
 @receiving.post(
@@ -86,25 +82,19 @@ def gcs_event(
     responses=shown(200, "All that matters is queued.", examples.RECEIPT) | _REFUSALS,
     openapi_extra=_body("A message of SNS, an event of EventBridge, or S3 records."),
 )
-def s3_event(
-    request: Request,
-    body: BodyDep,
-    senders: SendersDep,
-    rules: RulesDep,
-    queue: QueueDep,
-    settings: SettingsDep,
-) -> Receipt:
+def s3_event(posted: PostedDep) -> Receipt:
     """Events of an S3 bucket: signed by SNS, or with an event token from anyone else."""
+    inbox, headers, body = posted
     opened = document(body)
     sender = "eventbridge" if eventbridge.is_event(opened) else "s3"
     if is_message(opened):  # whatever token it carries, the signature counts
-        content = senders.open_sns(opened)
+        content = inbox.senders.open_sns(opened)
         if content is None:
             return Receipt()
         sender, opened = "sns", document(content)
     else:
-        senders.check_token(request.headers)
-    return receive(sender, _s3_events(opened), rules.current(), queue, settings)
+        inbox.senders.check_token(headers)
+    return inbox.take(sender, _s3_events(opened))
 
 
 def _s3_events(opened: dict[str, Any]) -> Iterator[Event]:

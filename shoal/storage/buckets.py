@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
+from urllib.parse import quote
 
 from shoal.errors import SourceChanged, SourceNotFound, UnsupportedLocation
 from shoal.frames import SUFFIXES, natural_key
@@ -102,6 +103,9 @@ class BucketStorage(ABC):
             if not address.is_folder:
                 self._delete(address)
 
+    def sweep(self, uri: str) -> None:  # noqa: B027 - there is nothing to do, ever
+        """Nothing: an upload that was cut off is no object, and the bucket's own to remove."""
+
     def entries(self, uri: str) -> Iterator[ObjectInfo]:
         with self.errors(uri):
             yield from self._list(self.address(uri))
@@ -171,8 +175,11 @@ class BucketStorage(ABC):
 
 
 def owner(address: Address) -> str:
-    """Whose output an object is that Shoal writes: the id of the job in whose folder it lies."""
-    return PurePosixPath(address.key).parent.name or "shoal"
+    """Whose output an object is that Shoal writes: the id of the job in whose folder it lies.
+
+    Quoted, as metadata is ASCII.
+    """
+    return quote(PurePosixPath(address.key).parent.name) or "shoal"
 
 
 def changed(uri: str) -> SourceChanged:

@@ -7,8 +7,6 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import httpx
 import pytest
@@ -25,45 +23,12 @@ from shoal.jobs import JobSpec, State
 from shoal.lease import Reaper
 from shoal.queue import JobQueue
 from shoal.settings import Settings
+from shoal.targets import Targets
 from tests.integration.test_api_videos import code_of
+from tests.receiver import Receiver
 from tests.serving import served, take, wait_for, write_video
 
 SECRETS = ("whsec_" + "QUJDRA" * 6, "whsec_" + "RUZHSA" * 6)
-
-
-class Receiver:
-    """An HTTP server on loopback that keeps what it gets and answers what it is told to."""
-
-    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
-        self.got: list[tuple[dict[str, str], bytes]] = []
-        self.answers: list[tuple[int, dict[str, str]]] = []
-        self.hold = threading.Event()
-        self.hold.set()
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                receiver.got.append((dict(self.headers), body))
-                receiver.hold.wait(60)
-                status, headers = receiver.answers.pop(0) if receiver.answers else (204, {})
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer((host, port), Handler)
-        self.port = self.server.server_port
-        self.url = f"http://{host}:{self.port}/hook?token=s3cret"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        self.hold.set()
-        self.server.shutdown()
-        self.server.server_close()
 
 
 @pytest.fixture
@@ -281,6 +246,30 @@ PRIVATE = [
     "http://0177.0.0.1/",
     "http://127.1/",
     "http://127.0.0.1.:80/",
+    "http://127.0.0.2/",
+    "http://[::127.0.0.1]/",
+    "http://[::]/",
+    "http://[fec0::1]/",
+    "http://[ff02::1]/",
+    "http://[2001:db8::1]/",
+    "http://[2001:0:7f00:1::]/",
+    "http://[64:ff9b:1::a00:1]/",
+    "http://[64:ff9b::a9fe:a9fe]/",
+    "http://[2002:a9fe:a9fe::]/",
+    "http://[::ffff:169.254.169.254]/",
+    "http://[fd00:ec2::254]/latest/meta-data/",
+    "http://2852039166/latest/meta-data/",
+    "http://0xa9fea9fe/",
+    "http://0251.0376.0251.0376/",
+    "http://169.254.43518/",
+    "http://100.100.100.200/",
+    "http://168.63.129.16/metadata",
+    "http://192.0.0.192/",
+    "http://172.16.0.1/",
+    "http://192.168.0.1/",
+    "http://198.18.0.1/",
+    "http://240.0.0.1/",
+    "http://255.255.255.255/",
 ]
 MALFORMED = [
     "ftp://example.com/",
@@ -289,6 +278,19 @@ MALFORMED = [
     "http://user:pw@example.com/",
     "http://example.com@127.0.0.1/",
     "http://example.com\\@127.0.0.1/",
+    "http://example.com%40127.0.0.1@10.0.0.1/",
+    "http://@127.0.0.1/",
+    "http://127.0.0.1#@example.com:99999/",
+    "http:127.0.0.1",
+    "http:///127.0.0.1/",
+    "https:\\example.com",
+    "file:///etc/passwd",
+    "gopher://example.com/",
+    "javascript:alert(1)",
+    "http://[::1",
+    "http://example.com\t/",
+    "http://example.com:0x50/",
+    "http://example.com:-1/",
     "http://127.0.0.1\\.example.com/",
     "http://example.com/ x",
     "http://example.com/\r\nHost: evil",
@@ -308,7 +310,21 @@ def test_private_addresses_are_out_of_reach(url: str) -> None:
 @pytest.mark.parametrize("url", MALFORMED)
 def test_urls_that_could_be_read_in_two_ways_are_refused(url: str) -> None:
     with pytest.raises(InvalidCallback):
-        Egress(()).check(url)
+        Targets(()).check(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://10.0.0.1/", "10.0.0.1 is not a public address"),
+        ("http://[fd00::1]/", "fd00::1 is not a public address"),
+        ("http://0x7f.1/", "127.0.0.1 is not a public address, written as '0x7f.1'"),
+    ],
+)
+def test_the_address_is_named(url: str, words: str) -> None:
+    with pytest.raises(CallbackForbidden) as refused:
+        Targets(()).check(url)
+    assert str(refused.value) == words
 
 
 @pytest.mark.parametrize(
