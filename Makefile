@@ -47,6 +47,7 @@ check: $(VENV)/.dev
 bench: dev
 	$(BIN)/python benchmarks/pipeline.py --json
 	$(BIN)/python benchmarks/dashboard.py --json
+	$(BIN)/python benchmarks/batches.py --json
 
 shots: dev
 	$(BIN)/python docs/screenshots.py

@@ -11,14 +11,8 @@ from api.deps import SUBMIT, QueueDep, SettingsDep
 from api.examples import shown
 from api.problems import documented
 from api.videos import CURSOR, check_asked, check_workers
-from shoal.batches import (
-    Batches,
-    BatchPage,
-    BatchRequest,
-    BatchSkips,
-    BatchStatus,
-    submission_of,
-)
+from shoal.batch_wire import BatchPage, BatchRequest, BatchSkips, BatchStatus, submission_of
+from shoal.batches import Batches
 from shoal.errors import (
     BatchNotFound,
     CallbackForbidden,

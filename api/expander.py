@@ -19,7 +19,8 @@ from redis.exceptions import LockError
 from redis.lock import Lock
 
 from api.videos import specify
-from shoal.batches import Batch, Batches, BatchSkip, Cursor, submission_of
+from shoal.batch_wire import BatchSkip, submission_of
+from shoal.batches import Batch, Batches, Cursor
 from shoal.errors import (
     BatchNotFound,
     Failure,
@@ -71,6 +72,8 @@ class Expander:
             open_ids = self.batches.open()
             for batch_id in self._held.keys() - set(open_ids):
                 self._let_go(batch_id)
+            for batch_id in self._not_before.keys() - set(open_ids):
+                del self._not_before[batch_id]
             for batch_id in open_ids:
                 if self._not_before.get(batch_id, 0.0) <= time.monotonic():
                     worked |= self._page(batch_id)

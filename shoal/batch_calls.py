@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel
 
-from shoal.batches import BatchPage, BatchSkip, BatchSkips, BatchStatus
+from shoal.batch_wire import BatchPage, BatchSkip, BatchSkips, BatchStatus
 from shoal.jobs import State
 from shoal.prompts import VisualPrompt
 from shoal.records import Record

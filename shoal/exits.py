@@ -7,6 +7,7 @@ from enum import IntEnum
 from shoal.errors import (
     ApiError,
     ApiUnreachable,
+    BatchNotFound,
     JobNotFound,
     RedisUnavailable,
     RequestError,
@@ -22,7 +23,7 @@ class Exit(IntEnum):
     OK = 0
     FAILED = 1  # a job failed or was cancelled, or something unexpected happened
     USAGE = 2  # the command line or a setting is wrong
-    NOT_FOUND = 3  # no such job, result or video
+    NOT_FOUND = 3  # no such job, batch, result or video
     UNREACHABLE = 4  # the API or Redis does not answer
     REFUSED = 5  # the request was understood and refused: a bad prompt, a bad input, a token
     INTERRUPTED = 130  # Ctrl-C
@@ -35,7 +36,9 @@ def exit_code(error: ShoalError) -> Exit:
     match error:
         case ApiUnreachable() | RedisUnavailable():
             return Exit.UNREACHABLE
-        case JobNotFound() | ResultNotFound() | SourceNotFound() | WorkerNotFound():
+        case JobNotFound() | BatchNotFound() | ResultNotFound() | SourceNotFound():
+            return Exit.NOT_FOUND
+        case WorkerNotFound():
             return Exit.NOT_FOUND
         case RequestError() | VideoError():
             return Exit.REFUSED

@@ -7,6 +7,7 @@ from functools import lru_cache
 from urllib.parse import unquote
 
 MAX_URI_CHARS = 4096
+MAX_DEEP = 4
 WILD = re.compile(r"[*?\[]")
 
 
@@ -56,6 +57,8 @@ class UriPattern:
             raise ValueError(f"not a bucket and a pattern, as in gs://bucket/**/*.mp4: {pattern!r}")
         if len(pattern) > MAX_URI_CHARS:
             raise ValueError(f"a pattern has at most {MAX_URI_CHARS} characters")
+        if rest.split("/").count("**") > MAX_DEEP:  # each is one more loop over the key
+            raise ValueError(f"a pattern has '**' {MAX_DEEP} times at most: {pattern!r}")
         self.is_file = scheme == "file"
         folder = literal[: literal.rindex("/") + 1]
         self.folder = f"{scheme}://{folder}"
@@ -95,20 +98,26 @@ def reaches(pattern: str, folder: str, depth: int) -> bool:
 
 def _part(pattern: str) -> str:
     """One part of a path, between two slashes."""
-    text, position = "", 0
+    pieces, position = [""], 0  # what stands between the stars
     while position < len(pattern):
         char = pattern[position]
         position += 1
         if char == "*":
-            text += "[^/]*"
+            pieces.append("")
         elif char == "?":
-            text += "[^/]"
+            pieces[-1] += "[^/]"
         elif char == "[" and (end := pattern.find("]", position + 1)) > 0:
             chars = pattern[position:end]
             negated = chars.startswith("!")
             inner = re.sub(r"([\\\[\]^&~|])", r"\\\1", chars.removeprefix("!"))
-            text += f"[^/{inner}]" if negated else f"(?!/)[{inner}]"
+            pieces[-1] += f"[^/{inner}]" if negated else f"(?!/)[{inner}]"
             position = end + 1
         else:
-            text += re.escape(char)
-    return text
+            pieces[-1] += re.escape(char)
+    first, *between = pieces
+    if not between:
+        return first
+    # As fnmatch does: the first place where a piece fits is as good as any, so none other is tried
+    # (atomic groups), and no pattern takes longer than a few passes over the name.
+    *others, last = between
+    return first + "".join(f"(?>[^/]*?{piece})" for piece in others if piece) + f"[^/]*{last}"

@@ -310,7 +310,8 @@ class JobQueue:
         self.records.tell(pipe, job_id, state.value, **({"code": error.code} if error else {}))
         self.records.totals.add(pipe, f"jobs:{state}" + (f":{error.code}" if error else ""), 1)
         pipe.zrem(self.leases_key, job_id)
-        pipe.lrem(self.rq.key, 0, job_id)
+        # From the end: a batch is cancelled from there, and a long queue is not searched each time.
+        pipe.lrem(self.rq.key, -1, job_id)
         pipe.lrem(self.rq.intermediate_queue_key, 0, job_id)
         pipe.delete(Job.key_for(job_id))
         if error:

@@ -18,7 +18,7 @@ from shoal.globs import WILD
 from shoal.jobs import State
 
 if TYPE_CHECKING:
-    from shoal.batches import BatchStatus
+    from shoal.batch_wire import BatchStatus
     from shoal.client import Client
 
 SHORT_ID = 12

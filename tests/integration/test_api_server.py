@@ -20,7 +20,7 @@ from redis import Redis
 from api import examples
 from api.app import create_app
 from api.server import listen
-from shoal.batches import BatchPage, BatchRequest, BatchSkips
+from shoal.batch_wire import BatchPage, BatchRequest, BatchSkips
 from shoal.embedded.valkey import find_server
 from shoal.errors import PortBusy, StackError, UnsafeBind
 from shoal.exits import Exit

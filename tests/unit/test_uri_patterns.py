@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shoal.batches import BatchRequest
+from shoal.batch_wire import BatchRequest
 from shoal.cli.batches import is_pattern
 from shoal.globs import UriPattern
 
@@ -32,6 +32,12 @@ def test_patterns(pattern: str, prefix: str, uri: str | None, expected: bool | N
         assert UriPattern(pattern).matches(uri) is expected
 
 
+def test_no_pattern_takes_long() -> None:
+    """With plain regular expressions this one would take longer than the universe has had."""
+    assert not UriPattern("gs://b/" + "*a" * 60 + "b").matches("gs://b/" + "a" * 1000)
+    assert UriPattern("gs://b/" + "*a" * 60 + "b").matches("gs://b/" + "a" * 1000 + "b")
+
+
 def test_a_folder_may_be_listed_under_another_name() -> None:
     """As one is that a symbolic link leads to."""
     pattern = UriPattern("file:///link/**/*.mp4")
@@ -49,6 +55,7 @@ def test_a_folder_may_be_listed_under_another_name() -> None:
         "gs://b",
         "gs:///x",
         "s3://b/[b-a]",
+        "s3://b/**/a/**/a/**/a/**/a/**/a",
     ],
 )
 def test_what_is_no_pattern_is_refused(pattern: str) -> None:
