@@ -21,6 +21,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from shoal import formats
+from shoal.formats.tables import Tables
 from shoal.jobs import JobSpec
 from shoal.outputs import AnyOutput, Overlay
 from worker.join import Join, join_tables, join_videos
@@ -29,6 +31,7 @@ from worker.sinks.frames import FramesSink
 from worker.sinks.masks import MasksSink
 from worker.sinks.overlay import OverlaySink
 from worker.video.frame import VideoInfo
+from worker.video.position import Extent
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +71,16 @@ class Made:
     """What there is when all frames are tracked and the pieces joined.
 
     Attributes:
+        extent: how far the video was read.
+        tables: the joined tables.
         files: local, by kind: ``masks``, ``frames``, and the other streamed outputs.
-        folder: empty, on the local disk, for scratch files.
+        folder: on the local disk, for scratch files.
         check: to be called now and then by what takes long; raises Stopped if the job must go.
     """
 
     scene: Scene
+    extent: Extent
+    tables: Tables
     files: dict[str, Path]
     folder: Path
     check: Callable[[], None]
@@ -114,4 +121,7 @@ def finish(output: AnyOutput, made: Made, path: Path) -> Path:
         Stopped: ``made.check`` said so.
         OSError: the disk is full.
     """
-    return made.files[output.kind]
+    if output.kind in made.files:
+        return made.files[output.kind]
+    formats.write(output.kind, made.tables, path)
+    return path
