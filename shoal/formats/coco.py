@@ -1,6 +1,7 @@
 """COCO instances: an image per written frame, an annotation per object on it.
 
-https://cocodataset.org/#format-data, with ``track_id`` and ``score`` besides.
+https://cocodataset.org/#format-data, with ``track_id`` and ``score`` besides; CVAT and Datumaro
+look for the first among ``attributes``.
 """
 
 from __future__ import annotations
@@ -65,4 +66,5 @@ def _annotations(tables: Tables) -> Iterator[dict[str, Any]]:
                 "area": area,
                 "segmentation": row.coco_rle,
                 "iscrowd": 0,
+                "attributes": {"track_id": row.object_id},
             }
