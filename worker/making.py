@@ -19,14 +19,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from shoal import formats
 from shoal.formats.tables import Tables
 from shoal.jobs import JobSpec
-from shoal.outputs import AnyOutput, Overlay
+from shoal.outputs import AnyOutput, Crops, Overlay
+from worker.contact_sheet import write_contact_sheet
 from worker.join import Join, join_tables, join_videos
 from worker.sinks.base import Sink
+from worker.sinks.crops import CropsSink, join_crops
 from worker.sinks.frames import FramesSink
 from worker.sinks.masks import MasksSink
 from worker.sinks.overlay import OverlaySink
@@ -105,23 +108,35 @@ def _streamed(output: AnyOutput, scene: Scene) -> Streamed | None:
                 lambda path: OverlaySink(path, scene.info, scene.spec.labels, scene.written_fps),
                 join_videos,
             )
+        case Crops(per_object=per_object):
+            return Streamed(
+                "crops",
+                "crops.zip",
+                lambda path: CropsSink(path, per_object),
+                partial(join_crops, per_object),
+            )
     return None
 
 
-def finish(output: AnyOutput, made: Made, path: Path) -> Path:
-    """Make the file of an output, now that all is known.
+def finish(output: AnyOutput, made: Made, path: Path) -> dict[str, Path]:
+    """Make the files of an output, now that all is known.
 
     Args:
-        path: where to write it.
+        path: where to write its file.
 
     Returns:
-        ``path``, or where the file lies already.
+        Where the files lie, by kind: the output's own, and any that comes with it.
 
     Raises:
         Stopped: ``made.check`` said so.
         OSError: the disk is full.
     """
-    if output.kind in made.files:
-        return made.files[output.kind]
-    formats.write(output.kind, made.tables, path)
-    return path
+    if output.kind not in made.files:
+        formats.write(output.kind, made.tables, path)
+        return {output.kind: path}
+    file = made.files[output.kind]
+    if isinstance(output, Crops):
+        sheet = made.folder / "sheet.jpg"
+        write_contact_sheet(file, sheet)
+        return {output.kind: file, "crops-sheet": sheet}
+    return {output.kind: file}

@@ -79,18 +79,19 @@ class Publisher:
         made = Made(scene, summary.extent, tables, files, self.work_dir, check)
         self._put(files["frames"], "frames")
         for output in self.spec.options.outputs:
-            self._put(self._finish(output, made), output.kind)
+            for kind, path in self._finish(output, made).items():
+                self._put(path, kind)
         path = self.work_dir / "summary.json"
         with writing("the work directory"):
             formats.write("summary", tables, path)
         self._put(path, "summary")
 
-    def _finish(self, output: AnyOutput, made: Made) -> Path:
+    def _finish(self, output: AnyOutput, made: Made) -> dict[str, Path]:
         start = time.perf_counter()
         with writing("the work directory"):
-            path = finish(output, made, self.work_dir / f"output{ENDINGS[output.kind]}")
+            files = finish(output, made, self.work_dir / f"output{ENDINGS[output.kind]}")
         self._seconds[output.kind] = time.perf_counter() - start
-        return path
+        return files
 
     def put_metadata(
         self, info: VideoInfo, summary: Summary, parts: Parts, timings: Mapping[str, float]
