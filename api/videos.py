@@ -12,10 +12,11 @@ from api import examples
 from api.deps import QueueDep, SettingsDep
 from api.examples import shown
 from api.problems import documented
-from shoal import engines
+from shoal import engines, outputs
 from shoal.errors import (
     EngineUnavailable,
     InvalidOption,
+    InvalidOutput,
     InvalidPrompt,
     InvalidVisualPrompt,
     JobNotFound,
@@ -25,6 +26,7 @@ from shoal.errors import (
     StateConflict,
     StorageUnavailable,
     UnknownEngine,
+    UnknownOutput,
     UnknownPrompt,
     UnsupportedByEngine,
     UnsupportedLocation,
@@ -33,7 +35,7 @@ from shoal.errors import (
 )
 from shoal.jobs import JobSpec, State
 from shoal.parts import remove_parts
-from shoal.prompts import clean_objects, clean_prompts
+from shoal.prompts import clean_objects, clean_prompts, labels
 from shoal.queue import JobQueue
 from shoal.records import Record
 from shoal.settings import Settings
@@ -62,6 +64,8 @@ router = APIRouter(prefix="/videos", tags=["videos"])
         UnsupportedByEngine,
         EngineUnavailable,
         InvalidOption,
+        UnknownOutput,
+        InvalidOutput,
         UnsupportedLocation,
         VideoTooLarge,
         RedisUnavailable,
@@ -179,12 +183,14 @@ def specify(submission: Submission, settings: Settings) -> JobSpec:
 
     Raises:
         InvalidPrompt, InvalidVisualPrompt, UnknownPrompt, UnknownEngine, UnsupportedByEngine
+        InvalidOutput
         UnsupportedLocation, LocationForbidden, SourceNotFound, StorageUnavailable
         VideoTooLarge: more bytes than SHOAL_MAX_VIDEO_BYTES.
     """
     objects = clean_objects(submission.objects)
     prompts = clean_prompts(submission.prompts, may_lack=bool(objects))
     options, removals = submission.options, tuple(submission.remove_objects)
+    outputs.check_fits(options.outputs, labels(prompts, objects))
     engines.check(options.engine, prompts, engines.features(options, objects, removals))
     storage = storage_for(submission.uri, settings)
     video = storage.stat(submission.uri)

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from shoal.errors import ApiError, ApiUnreachable, SourceNotFound, StorageNotWritable
 from shoal.frames import pack
 from shoal.jobs import State
+from shoal.outputs import parse_outputs
 from shoal.prompts import Removal, VisualPrompt
 from shoal.records import AttemptRecord, Record, TimelineEvent
 from shoal.wire import Attempts, Page, QueueStatus, ResultFile, ResultFiles, Timeline, Upload
@@ -70,9 +71,14 @@ class Client:
     ) -> Record:
         """Queue a video with prompts, objects that were pointed at, or both.
 
-        ``options`` are the fields of ``shoal.jobs.Options``. The very same job is not done
-        twice: the record may be that of one already done.
+        ``options`` are the fields of ``shoal.jobs.Options``, such as ``outputs=["mot"]``. The very
+        same job is not done twice: the record may be that of one already done.
+
+        Raises:
+            UnknownOutput, InvalidOutput: ``outputs`` cannot be what is meant.
         """
+        if "outputs" in options:
+            options["outputs"] = [_plain(each) for each in parse_outputs(options["outputs"])]
         words = [prompts] if isinstance(prompts, str) else list(prompts)
         body = {
             "uri": uri,

@@ -85,6 +85,20 @@ class InvalidOption(RequestError):
     code = "invalid_option"
 
 
+class UnknownOutput(RequestError):
+    """There is no output of this kind."""
+
+    code = "unknown_output"
+    default_hint = "docs/results.md lists the kinds of outputs."
+
+
+class InvalidOutput(RequestError):
+    """An output with options that make no sense."""
+
+    code = "invalid_output"
+    default_hint = "docs/results.md lists the options of each kind of output."
+
+
 class UnsupportedLocation(RequestError):
     """A URI whose scheme has no storage behind it."""
 

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from shoal.outputs import USUAL, Outputs
 from shoal.prompts import Removal, VisualPrompt, labels
 
 
@@ -84,6 +85,12 @@ class Options(BaseModel):
             raise ValueError("direction 'both' needs a frame to go out from")
         # Forward from the first frame is what there is without it: one wish, so one job.
         return None if direction is Direction.FORWARD and value == 0 else value
+
+    outputs: Outputs = Field(
+        USUAL,
+        description="What to write: names of kinds, or objects with 'kind' and its options. The "
+        "mask table is always there.",
+    )
 
 
 class JobSpec(BaseModel):

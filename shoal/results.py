@@ -16,20 +16,43 @@ CONTENT_TYPES = {
     ".mp4": "video/mp4",
     ".json": "application/json",
     ".parquet": "application/vnd.apache.parquet",
+    ".csv": "text/csv",
+    ".txt": "text/plain",
+    ".zip": "application/zip",
+}
+
+# How the file of each kind of output is called, after the video's stem.
+ENDINGS = {
+    "overlay": "_segmented.mp4",
+    "masks": "_masks.parquet",
+    "frames": "_frames.parquet",
+    "summary": "_summary.json",
+    "youtube-vis": "_youtube-vis.json",
+    "coco": "_coco.json",
+    "mot": "_mot.txt",
+    "csv": "_tracks.csv",
+    "png": "_png.zip",
+    "webm-alpha": "_webm-alpha.zip",
+    "crops": "_crops.zip",
+    "metadata": "_metadata.json",  # written last: who sees it sees every result
 }
 
 
+def result_name(spec: JobSpec, kind: str) -> str:
+    """What the file of an output is called."""
+    return spec.stem + ENDINGS[kind]
+
+
 def overlay_name(spec: JobSpec) -> str:
-    return f"{spec.stem}_segmented.mp4"
+    return result_name(spec, "overlay")
 
 
 def masks_name(spec: JobSpec) -> str:
-    return f"{spec.stem}_masks.parquet"
+    return result_name(spec, "masks")
 
 
 def metadata_name(spec: JobSpec) -> str:
-    """Written last: who sees it sees every result."""
-    return f"{spec.stem}_metadata.json"
+    return result_name(spec, "metadata")
 
 
 def result_uri(spec: JobSpec, name: str) -> str:
@@ -101,7 +124,7 @@ class Metadata(BaseModel):
     output_fps: float = Field(description="Mean frames per second of the overlay.")
     objects_detected: int = Field(description="Distinct objects, all prompts together.")
     objects_per_prompt: dict[str, int]
-    outputs: dict[str, str] = Field(description="URIs of the overlay, the masks and this file.")
+    outputs: dict[str, str] = Field(description="URIs of the files, by kind, this one included.")
     engine: EngineMetadata
     timings: dict[str, float] = Field(
         description="Seconds each stage was busy (stages overlap), and 'total' as the clock ran; "

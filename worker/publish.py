@@ -6,37 +6,32 @@ import socket
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import shoal
-from shoal.jobs import JobSpec
 from shoal.results import (
+    ENDINGS,
     EngineMetadata,
     Metadata,
     VideoMetadata,
     WorkerMetadata,
     content_type,
-    masks_name,
-    metadata_name,
-    overlay_name,
+    result_name,
     result_uri,
 )
 from shoal.settings import Settings
 from shoal.storage import storage_for
 from shoal.storage.files import writing
-from worker.join import join
 from worker.link import Done, Run
+from worker.making import Made, Scene, finish
 from worker.parts import Parts
 from worker.predictors.base import Predictor
 from worker.summary import Summary
 from worker.video.frame import VideoInfo
 
-# Kinds of files that a part has, and the results that they become.
-OVERLAY, MASKS = "overlay.mp4", "masks.parquet"
-RESULTS: dict[str, Callable[[JobSpec], str]] = {OVERLAY: overlay_name, MASKS: masks_name}
-
 
 class Publisher:
-    """Writes overlay and masks first, the metadata last: who sees it sees everything."""
+    """Writes the outputs first, the metadata last: who sees it sees everything."""
 
     def __init__(
         self,
@@ -52,14 +47,25 @@ class Publisher:
         self.settings = settings
         self.work_dir = work_dir
         self.why_engine = why_engine
+        self._made: list[str] = []  # kinds
         self._sizes: dict[str, int] = {}  # result name -> bytes
 
-    def put_results(self, parts: Parts) -> None:
-        """Join the parts and publish all but the metadata."""
-        for kind, name in RESULTS.items():
-            with writing("the work directory"):
-                whole = join(parts.paths(kind), self.work_dir / kind)
-            self._put(whole, name(self.spec))
+    def put_results(self, parts: Parts, scene: Scene, check: Callable[[], None]) -> None:
+        """Join the parts, make what is made of them, and publish all but the metadata.
+
+        Args:
+            check: raises Stopped if the job must go.
+        """
+        with writing("the work directory"):
+            files = {
+                each.kind: parts.join(each, self.work_dir / each.piece) for each in parts.streams
+            }
+        self._put(files["frames"], "frames")
+        for output in self.spec.options.outputs:
+            with writing("the work directory"), TemporaryDirectory(dir=self.work_dir) as folder:
+                made = Made(scene, files, Path(folder), check)
+                whole = finish(output, made, self.work_dir / f"output{ENDINGS[output.kind]}")
+            self._put(whole, output.kind)
 
     def put_metadata(
         self, info: VideoInfo, summary: Summary, parts: Parts, timings: Mapping[str, float]
@@ -76,12 +82,14 @@ class Publisher:
         path = self.work_dir / "metadata.json"
         with writing("the work directory"):
             path.write_text(metadata.model_dump_json(indent=2) + "\n")
-        self._put(path, metadata_name(self.spec))
+        self._put(path, "metadata")
         return Done(results=self._sizes, summary=metadata.summary())
 
-    def _put(self, path: Path, name: str) -> None:
+    def _put(self, path: Path, kind: str) -> None:
+        name = result_name(self.spec, kind)
         uri = result_uri(self.spec, name)
         storage_for(uri, self.settings).put(path, uri, content_type(name))
+        self._made.append(kind)
         self._sizes[name] = path.stat().st_size
 
     def _metadata(
@@ -89,7 +97,7 @@ class Publisher:
     ) -> Metadata:
         extent = summary.extent
         seconds = {**timings, **summary.busy_s}
-        names = {"overlay": overlay_name, "masks": masks_name, "metadata": metadata_name}
+        kinds = [*self._made, "metadata"]
         return Metadata(
             job_id=self.spec.id,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -118,7 +126,7 @@ class Publisher:
             resumed=parts.resumed,
             objects_detected=summary.objects_detected,
             objects_per_prompt=summary.objects_per_prompt,
-            outputs={key: result_uri(self.spec, name(self.spec)) for key, name in names.items()},
+            outputs={kind: result_uri(self.spec, result_name(self.spec, kind)) for kind in kinds},
             engine=EngineMetadata(
                 name=self.predictor.name,
                 device=self.predictor.device,

@@ -23,6 +23,7 @@ from shoal.storage import storage_for
 from shoal.storage.files import writing
 from worker.checkpoint import Checkpoint
 from worker.link import Done, Run, Why
+from worker.making import Scene, streams
 from worker.part_state import Origin, PartState
 from worker.part_store import PartStore
 from worker.parts import Parts
@@ -30,10 +31,7 @@ from worker.passes import Passes, expected_frames
 from worker.pipeline import process
 from worker.predictors import find_obstacle
 from worker.predictors.base import Predictor, Query
-from worker.publish import MASKS, OVERLAY, Publisher
-from worker.sinks.base import Sink
-from worker.sinks.masks import MasksSink
-from worker.sinks.overlay import OverlaySink
+from worker.publish import Publisher
 from worker.stopwatch import Stopwatch
 from worker.summary import Summary
 from worker.video.feed import Feed
@@ -117,22 +115,22 @@ class VideoJob:
             path = self._fetch()
             self.continued = self.store.newest(self.origin, on_file=self._stop_if_asked)
         try:
-            info, summary, parts = self._process(path)
+            scene, summary, parts = self._process(path)
         except CheckpointUnusable as error:
             log.warning("job %s starts over: %s", self.spec.id, error)
             self.continued = None
             self.control.ask_to_commit()
             self.store.clear()
-            info, summary, parts = self._process(path)
+            scene, summary, parts = self._process(path)
         publisher = Publisher(
             self.order, self.predictor, self.settings, self.work_dir, self.why_engine
         )
         with self._stage("publish"):
             self.control.ask_to_commit()
-            publisher.put_results(parts)
+            publisher.put_results(parts, scene, self._stop_if_asked)
         self.control.ask_to_commit()
         # The parts stay until the parent has recorded the success: a death in between costs little.
-        return publisher.put_metadata(info, summary, parts, self._timings())
+        return publisher.put_metadata(scene.info, summary, parts, self._timings())
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -225,7 +223,7 @@ class VideoJob:
 
     # --- the frames ------------------------------------------------------------------------------
 
-    def _process(self, path: Path) -> tuple[VideoInfo, Summary, Parts]:
+    def _process(self, path: Path) -> tuple[Scene, Summary, Parts]:
         begun = self.continued.checkpoint if self.continued else None
         passes = Passes(self.spec.options, self.predictor.tracking_fps, begun)
         parts: Parts | None = None
@@ -234,13 +232,14 @@ class VideoJob:
                 source = self._open(path, passes.max_frames)
             with source:
                 check_fits(self.spec.objects, source.info.width, source.info.height)
-                parts = parts or self._parts(source.info)
+                scene = self._scene(path, source.info)
+                parts = parts or self._parts(scene)
                 feed = self._enter_pass(passes, source)
                 if passes.at.survey and parts.is_part_due():
                     parts.close_part(passes.at)  # a long survey is not made twice
                 summary = self._track(feed, parts, passes.at)
             if not passes.turn(summary):
-                return source.info, summary, parts
+                return scene, summary, parts
             parts.close_part(passes.at)
 
     def _track(self, feed: Feed, parts: Parts, at: Checkpoint) -> Summary:
@@ -266,21 +265,17 @@ class VideoJob:
             score_threshold=options.score_threshold,
         )
 
-    def _parts(self, info: VideoInfo) -> Parts:
-        self.progress.frames_expected = expected_frames(info, self.spec.options)
+    def _scene(self, path: Path, info: VideoInfo) -> Scene:
         written_fps = min(self.spec.options.sample_fps or info.fps, info.fps)
+        return Scene(self.spec, path, info, written_fps)
 
-        def open_sink(kind: str, path: Path) -> Sink:
-            if kind == OVERLAY:
-                return OverlaySink(path, info, self.spec.labels, written_fps)
-            return MasksSink(path, info)
-
+    def _parts(self, scene: Scene) -> Parts:
+        self.progress.frames_expected = expected_frames(scene.info, self.spec.options)
         return Parts(
             self.store,
             self.origin,
             self.continued,
-            kinds=(OVERLAY, MASKS),
-            open_sink=open_sink,
+            streams=streams(scene),
             part_s=self.settings.part_s,
             must_close=lambda: self.control.why is Why.PREEMPTED,
             timings=self._timings,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shoal.cli import output
+from shoal.cli.outputs import read_outputs
 from shoal.cli.pointing import parse_removal, read_objects
 from shoal.cli.session import Batch, Json, resolve, session_of
 from shoal.errors import ResultNotFound
@@ -65,6 +66,15 @@ def submit(
         int | None,
         typer.Option(help="Frame to start at, from 0. [default: the first; backward: the last]"),
     ] = None,
+    outputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="KIND[:OPTION=VALUE,...]",
+            help="What to write; repeat it for more: see docs/results.md. [default: overlay]",
+        ),
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Wait for the outcome.")] = False,
     json: Json = False,
 ) -> None:
@@ -81,6 +91,7 @@ def submit(
         "allow_truncated": allow_truncated or None,
         "direction": direction,
         "start_frame": start_frame,
+        "outputs": read_outputs(outputs) if outputs else None,
     }
     options = {name: value for name, value in given.items() if value is not None}
     if not prompt and not objects:

@@ -1,0 +1,117 @@
+"""How each output of a job is made: the one place that knows all kinds.
+
+There are three ways:
+
+* **Streamed**, where the picture is needed: a sink writes a piece per part while the video is
+  tracked, and the pieces are joined when all is done. A sink may know nothing of the part before
+  its own: what it writes of a frame must follow from that frame and its result, since where one
+  part ends and the next begins is chance.
+* **Derived** from the tables, where no picture is needed: ``shoal.formats`` makes them when the
+  parts are joined, and can make them again at any time without the model.
+* **Rendered**, where what is drawn depends on other frames than its own, or on frames that were
+  not tracked: the source is read once more when all masks are known (``worker.render``).
+
+Whatever is made after the parts are joined follows from joined files and the source alone. So a
+resumed job has the outputs of one that nothing disturbed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from shoal.jobs import JobSpec
+from shoal.outputs import AnyOutput, Overlay
+from worker.join import Join, join_tables, join_videos
+from worker.sinks.base import Sink
+from worker.sinks.frames import FramesSink
+from worker.sinks.masks import MasksSink
+from worker.sinks.overlay import OverlaySink
+from worker.video.frame import VideoInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A job and its video, as far as both are known before the first frame.
+
+    Attributes:
+        source: the video on the local disk.
+        written_fps: about how many frames are written per second of video.
+    """
+
+    spec: JobSpec
+    source: Path
+    info: VideoInfo
+    written_fps: float
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """An output that is written while the video is tracked.
+
+    Attributes:
+        kind: the output's.
+        piece: what its file in each part is called, such as ``overlay.mp4``.
+        open: makes the sink that writes a piece to a path.
+        join: makes one file of several pieces.
+    """
+
+    kind: str
+    piece: str
+    open: Callable[[Path], Sink]
+    join: Join
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What there is when all frames are tracked and the pieces joined.
+
+    Attributes:
+        files: local, by kind: ``masks``, ``frames``, and the other streamed outputs.
+        folder: empty, on the local disk, for scratch files.
+        check: to be called now and then by what takes long; raises Stopped if the job must go.
+    """
+
+    scene: Scene
+    files: dict[str, Path]
+    folder: Path
+    check: Callable[[], None]
+
+
+def streams(scene: Scene) -> list[Streamed]:
+    """What is written in each part: the tables always, and the streamed outputs of the job."""
+    tables = [
+        Streamed("masks", "masks.parquet", lambda path: MasksSink(path, scene.info), join_tables),
+        Streamed("frames", "frames.parquet", FramesSink, join_tables),
+    ]
+    found = (_streamed(output, scene) for output in scene.spec.options.outputs)
+    return [each for each in found if each] + tables
+
+
+def _streamed(output: AnyOutput, scene: Scene) -> Streamed | None:
+    match output:
+        case Overlay():
+            return Streamed(
+                "overlay",
+                "overlay.mp4",
+                lambda path: OverlaySink(path, scene.info, scene.spec.labels, scene.written_fps),
+                join_videos,
+            )
+    return None
+
+
+def finish(output: AnyOutput, made: Made, path: Path) -> Path:
+    """Make the file of an output, now that all is known.
+
+    Args:
+        path: where to write it.
+
+    Returns:
+        ``path``, or where the file lies already.
+
+    Raises:
+        Stopped: ``made.check`` said so.
+        OSError: the disk is full.
+    """
+    return made.files[output.kind]
