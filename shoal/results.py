@@ -34,6 +34,8 @@ ENDINGS = {
     "png": "_png.zip",
     "webm-alpha": "_webm-alpha.zip",
     "crops": "_crops.zip",
+    "redact": "_redacted.mp4",
+    "redaction": "_redaction.json",
     "metadata": "_metadata.json",  # written last: who sees it sees every result
 }
 

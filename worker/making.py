@@ -18,17 +18,22 @@ resumed job has the outputs of one that nothing disturbed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from shoal.jobs import JobSpec
-from shoal.outputs import AnyOutput, Overlay
+from shoal.outputs import AnyOutput, Overlay, Redact
 from worker.join import Join, join_tables, join_videos
+from worker.redact.render import redact
+from worker.redact.scenes import LightSink
+from worker.redact.timeline import Tables
 from worker.sinks.base import Sink
 from worker.sinks.frames import FramesSink
 from worker.sinks.masks import MasksSink
 from worker.sinks.overlay import OverlaySink
 from worker.video.frame import VideoInfo
+from worker.video.sound import add_sound
+from worker.video.source import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +43,14 @@ class Scene:
     Attributes:
         source: the video on the local disk.
         written_fps: about how many frames are written per second of video.
+        reopen: opens the video once more, at its beginning.
     """
 
     spec: JobSpec
     source: Path
     info: VideoInfo
     written_fps: float
+    reopen: Callable[[], Source]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +78,14 @@ class Made:
         files: local, by kind: ``masks``, ``frames``, and the other streamed outputs.
         folder: empty, on the local disk, for scratch files.
         check: to be called now and then by what takes long; raises Stopped if the job must go.
+        beside: files that come with an output, by kind, for whoever makes one to add.
     """
 
     scene: Scene
     files: dict[str, Path]
     folder: Path
     check: Callable[[], None]
+    beside: dict[str, Path] = field(default_factory=dict)
 
 
 def streams(scene: Scene) -> list[Streamed]:
@@ -98,6 +107,8 @@ def _streamed(output: AnyOutput, scene: Scene) -> Streamed | None:
                 lambda path: OverlaySink(path, scene.info, scene.spec.labels, scene.written_fps),
                 join_videos,
             )
+        case Redact():
+            return Streamed("light", "light.parquet", LightSink, join_tables)
     return None
 
 
@@ -114,4 +125,24 @@ def finish(output: AnyOutput, made: Made, path: Path) -> Path:
         Stopped: ``made.check`` said so.
         OSError: the disk is full.
     """
+    match output:
+        case Redact():
+            return make_redacted(output, made, path)
     return made.files[output.kind]
+
+
+def make_redacted(output: Redact, made: Made, path: Path) -> Path:
+    """Render the redacted video; its report lies beside it."""
+    scene, files = made.scene, made.files
+    prompts = output.prompts or scene.spec.labels
+    tables = Tables(files["frames"], files["masks"], files["light"])
+    silent = made.folder / "silent.mp4"
+    with scene.reopen() as source:
+        reporter = redact(source, tables, output, prompts, silent, made.check)
+    if output.audio == "drop" or add_sound(silent, scene.source, path, output.audio) == silent:
+        silent.rename(path)
+    report = path.with_suffix(".json")
+    text = reporter.report(scene.spec.id, output, list(prompts)).model_dump_json(indent=2)
+    report.write_text(text + "\n")
+    made.beside["redaction"] = report
+    return path

@@ -65,7 +65,8 @@ class Publisher:
             with writing("the work directory"), TemporaryDirectory(dir=self.work_dir) as folder:
                 made = Made(scene, files, Path(folder), check)
                 whole = finish(output, made, self.work_dir / f"output{ENDINGS[output.kind]}")
-            self._put(whole, output.kind)
+            for kind, file in {output.kind: whole, **made.beside}.items():
+                self._put(file, kind)
 
     def put_metadata(
         self, info: VideoInfo, summary: Summary, parts: Parts, timings: Mapping[str, float]

@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -267,7 +267,7 @@ class VideoJob:
 
     def _scene(self, path: Path, info: VideoInfo) -> Scene:
         written_fps = min(self.spec.options.sample_fps or info.fps, info.fps)
-        return Scene(self.spec, path, info, written_fps)
+        return Scene(self.spec, path, info, written_fps, partial(self._open, path, max_frames=0))
 
     def _parts(self, scene: Scene) -> Parts:
         self.progress.frames_expected = expected_frames(scene.info, self.spec.options)
