@@ -73,6 +73,43 @@ def content_type(name: str) -> str:
     return CONTENT_TYPES.get("." + name.rpartition(".")[2], "application/octet-stream")
 
 
+class Track(BaseModel):
+    """Where one object is to be seen."""
+
+    object_id: int
+    prompt: str
+    frames: int = Field(description="Written frames that it is on.")
+    first_frame: int = Field(description="Number of the first of them in the source.")
+    last_frame: int
+    visible_s: float = Field(description="Seconds that those frames stand for.")
+    mean_area: float = Field(description="Pixels of its mask, on average.")
+    spans: list[tuple[float, float]] = Field(
+        description="From the first to the last frame of each appearance, in seconds."
+    )
+    path: list[tuple[float, float, float]] = Field(
+        description="Time in seconds, x and y of the box's centre in pixels; 100 points at most, "
+        "evenly over the frames that it is on."
+    )
+
+
+class Counts(BaseModel):
+    """How many objects of each prompt there are over time, in at most 500 bins."""
+
+    times_s: list[float] = Field(description="When each bin begins, in seconds.")
+    frames_per_bin: int = Field(description="Written frames in a bin; the last may have fewer.")
+    mean: dict[str, list[float]] = Field(description="Objects per frame, by prompt and bin.")
+    most: dict[str, list[int]] = Field(description="The most on one frame, by prompt and bin.")
+
+
+class ResultSummary(BaseModel):
+    """``<stem>_summary.json``: who is to be seen when, without the masks."""
+
+    schema_version: int = SCHEMA_VERSION
+    duration_s: float = Field(description="Time of the video's last frame.")
+    tracks: list[Track] = Field(description="By first appearance.")
+    counts: Counts
+
+
 class VideoMetadata(BaseModel):
     """The source as it was processed: upright, sizes in pixels."""
 

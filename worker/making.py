@@ -21,6 +21,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from shoal import formats
+from shoal.formats.tables import Tables
 from shoal.jobs import JobSpec
 from shoal.outputs import AnyOutput, Overlay, Redact
 from worker.join import Join, join_tables, join_videos
@@ -32,8 +34,12 @@ from worker.sinks.frames import FramesSink
 from worker.sinks.masks import MasksSink
 from worker.sinks.overlay import OverlaySink
 from worker.video.frame import VideoInfo
+<<<<<<< HEAD
 from worker.video.sound import add_sound
 from worker.video.source import Source
+=======
+from worker.video.position import Extent
+>>>>>>> h-formats
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +81,17 @@ class Made:
     """What there is when all frames are tracked and the pieces joined.
 
     Attributes:
+        extent: how far the video was read.
+        tables: the joined tables.
         files: local, by kind: ``masks``, ``frames``, and the other streamed outputs.
-        folder: empty, on the local disk, for scratch files.
+        folder: on the local disk, for scratch files.
         check: to be called now and then by what takes long; raises Stopped if the job must go.
         beside: files that come with an output, by kind, for whoever makes one to add.
     """
 
     scene: Scene
+    extent: Extent
+    tables: Tables
     files: dict[str, Path]
     folder: Path
     check: Callable[[], None]
@@ -125,6 +135,7 @@ def finish(output: AnyOutput, made: Made, path: Path) -> Path:
         Stopped: ``made.check`` said so.
         OSError: the disk is full.
     """
+<<<<<<< HEAD
     match output:
         case Redact():
             return make_redacted(output, made, path)
@@ -145,4 +156,9 @@ def make_redacted(output: Redact, made: Made, path: Path) -> Path:
     text = reporter.report(scene.spec.id, output, list(prompts)).model_dump_json(indent=2)
     report.write_text(text + "\n")
     made.beside["redaction"] = report
+=======
+    if output.kind in made.files:
+        return made.files[output.kind]
+    formats.write(output.kind, made.tables, path)
+>>>>>>> h-formats
     return path

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import shoal
+from shoal import formats
+from shoal.formats.tables import Tables
+from shoal.outputs import AnyOutput
 from shoal.results import (
     ENDINGS,
     EngineMetadata,
@@ -49,8 +52,11 @@ class Publisher:
         self.why_engine = why_engine
         self._made: list[str] = []  # kinds
         self._sizes: dict[str, int] = {}  # result name -> bytes
+        self._seconds: dict[str, float] = {}  # that outputs took to be finished, by kind
 
-    def put_results(self, parts: Parts, scene: Scene, check: Callable[[], None]) -> None:
+    def put_results(
+        self, parts: Parts, scene: Scene, summary: Summary, check: Callable[[], None]
+    ) -> None:
         """Join the parts, make what is made of them, and publish all but the metadata.
 
         Args:
@@ -60,13 +66,34 @@ class Publisher:
             files = {
                 each.kind: parts.join(each, self.work_dir / each.piece) for each in parts.streams
             }
+        tables = Tables(
+            masks=files["masks"],
+            frames=files["frames"],
+            labels=self.spec.labels,
+            stem=self.spec.stem,
+            width=scene.info.width,
+            height=scene.info.height,
+            fps=round(summary.output_fps, 3),
+            duration_s=round(summary.extent.last_time_s, 3),
+        )
+        made = Made(scene, summary.extent, tables, files, self.work_dir, check)
         self._put(files["frames"], "frames")
         for output in self.spec.options.outputs:
-            with writing("the work directory"), TemporaryDirectory(dir=self.work_dir) as folder:
-                made = Made(scene, files, Path(folder), check)
-                whole = finish(output, made, self.work_dir / f"output{ENDINGS[output.kind]}")
+            whole = self._finish(output, made)
             for kind, file in {output.kind: whole, **made.beside}.items():
                 self._put(file, kind)
+            made.beside.clear()
+        path = self.work_dir / "summary.json"
+        with writing("the work directory"):
+            formats.write("summary", tables, path)
+        self._put(path, "summary")
+
+    def _finish(self, output: AnyOutput, made: Made) -> Path:
+        start = time.perf_counter()
+        with writing("the work directory"):
+            path = finish(output, made, self.work_dir / f"output{ENDINGS[output.kind]}")
+        self._seconds[output.kind] = time.perf_counter() - start
+        return path
 
     def put_metadata(
         self, info: VideoInfo, summary: Summary, parts: Parts, timings: Mapping[str, float]
@@ -98,6 +125,8 @@ class Publisher:
     ) -> Metadata:
         extent = summary.extent
         seconds = {**timings, **summary.busy_s}
+        for kind, spent in self._seconds.items():
+            seconds[kind] = seconds.get(kind, 0.0) + spent
         kinds = [*self._made, "metadata"]
         return Metadata(
             job_id=self.spec.id,

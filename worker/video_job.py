@@ -127,7 +127,7 @@ class VideoJob:
         )
         with self._stage("publish"):
             self.control.ask_to_commit()
-            publisher.put_results(parts, scene, self._stop_if_asked)
+            publisher.put_results(parts, scene, summary, self._stop_if_asked)
         self.control.ask_to_commit()
         # The parts stay until the parent has recorded the success: a death in between costs little.
         return publisher.put_metadata(scene.info, summary, parts, self._timings())

@@ -84,7 +84,7 @@ def assert_one_result(
     folder = Path(record.spec.results_prefix.removeprefix("file://"))
     assert pq.read_table(folder / masks_name(record.spec)).to_pylist() == straight.rows()
     assert times(folder / overlay_name(record.spec)) == straight.overlay_times()
-    assert len(list(folder.iterdir())) == 4
+    assert len(list(folder.iterdir())) == 5
     assert len(list(settings.data_dir.rglob(metadata_name(record.spec)))) == 1
     storage = storage_for(record.spec.results, settings)
     assert not list(storage.entries(parts_prefix(record.spec)))

@@ -5,9 +5,9 @@ A detector misses faces for some frames: turned away, blurred by motion, half be
 * a gap of up to ``gap_s`` seconds between two sightings of an object is **bridged**: its box is
   interpolated from both sides. Where a track is lost and another one begins near by, they are
   taken for the same object.
-* an object is **held** for some frames before its first sighting and after its last one, and as
-  far as the border of the scene where that is within ``gap_s``, plus one frame beyond: pictures
-  at a cut may show both scenes.
+* an object is **held** for some frames before its first sighting and after its last one, and,
+  unless it was uncertain, as far as the border of the scene where that is within ``gap_s``, plus
+  one frame beyond: pictures at a cut may show both scenes.
 
 It is decided with a look-ahead of ``gap_s`` seconds; nothing grows with the video. What was not
 found on a frame itself, or with a low score, is listed for a person to check.
@@ -97,6 +97,7 @@ class _Track:
     object_id: int
     seen_s: float
     box: Box
+    score: float
     velocity: tuple[float, float] = (0.0, 0.0)
 
     def see(self, sighting: Sighting, time_s: float) -> None:
@@ -106,7 +107,7 @@ class _Track:
             self.velocity[0] + VELOCITY_GAIN * ((x - from_x) / step_s - self.velocity[0]),
             self.velocity[1] + VELOCITY_GAIN * ((y - from_y) / step_s - self.velocity[1]),
         )
-        self.seen_s, self.box = time_s, sighting.box
+        self.seen_s, self.box, self.score = time_s, sighting.box, sighting.score
 
     def held(self, time_s: float) -> Cover:
         """What it may cover after it was seen last: its place then, and that where it went."""
@@ -164,7 +165,9 @@ class Bridge:
             self._bridge(lost, sighting, moment)
             del self._tracks[lost.prompt, lost.object_id]
         self._hold_before(sighting, moment)
-        self._tracks[sighting.key] = _Track(*sighting.key, moment.time_s, sighting.box)
+        self._tracks[sighting.key] = _Track(
+            *sighting.key, moment.time_s, sighting.box, sighting.score
+        )
 
     def _lost_near(self, sighting: Sighting, seen: Iterable[tuple[str, int]]) -> _Track | None:
         """The nearest track that may have been this object's."""
@@ -199,7 +202,9 @@ class Bridge:
     def _hold_before(self, sighting: Sighting, moment: Moment) -> None:
         """Fill the frames before a first sighting."""
         cover = Cover(Why.HELD, *sighting.key, _grown(sighting.box))
-        reaches_border = moment.time_s - self._scene_starts_s <= self._gap_s
+        reaches_border = (
+            moment.time_s - self._scene_starts_s <= self._gap_s and sighting.score >= UNCERTAIN
+        )
         earlier = list(self._window)[:-1]
         for each, next_one in zip(earlier, [*earlier[1:], moment], strict=True):
             if each.scene != moment.scene:
@@ -215,7 +220,7 @@ class Bridge:
             return
         end_s = following.time_s if following else self._window[-1].time_s
         for track in self._tracks.values():
-            if end_s - track.seen_s > self._gap_s:
+            if end_s - track.seen_s > self._gap_s or track.score < UNCERTAIN:
                 continue
             for each in self._window:
                 if each.time_s > track.seen_s + self._margin_s:  # until then it is held already

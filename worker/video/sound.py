@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import av
 import numpy as np
@@ -21,7 +21,7 @@ COPIED = frozenset(("aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"))  # an 
 RATE = 48_000  # samples per second of what must be encoded
 BLOCK = 1024  # samples of an AAC frame
 
-Packets = Iterator[Packet[Any]]
+Packets: TypeAlias = "Iterator[Packet[Any]]"
 
 
 def add_sound(video: Path, source: Path, path: Path, how: Literal["keep", "mute"]) -> Path:
