@@ -131,9 +131,11 @@ class Redact(_Output):
     @field_validator("prompts", mode="before")
     @classmethod
     def _clean(cls, value: object) -> object:
-        given = value.split("+") if isinstance(value, str) else value  # as the CLI has it
-        is_list = isinstance(given, (list, tuple)) and all(isinstance(each, str) for each in given)
-        return clean_prompts([*given], may_lack=True) if is_list else value
+        if isinstance(value, str):
+            value = value.split("+")  # as the command line has it
+        if not isinstance(value, (list, tuple)) or not all(isinstance(each, str) for each in value):
+            return value  # pydantic says what is wrong with it
+        return clean_prompts(tuple(value), may_lack=True)
 
 
 Output = Annotated[

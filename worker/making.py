@@ -17,7 +17,7 @@ resumed job has the outputs of one that nothing disturbed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,18 +28,15 @@ from shoal.outputs import AnyOutput, Overlay, Redact
 from worker.join import Join, join_tables, join_videos
 from worker.redact.render import redact
 from worker.redact.scenes import LightSink
-from worker.redact.timeline import Tables
+from worker.redact.timeline import moments
 from worker.sinks.base import Sink
 from worker.sinks.frames import FramesSink
 from worker.sinks.masks import MasksSink
 from worker.sinks.overlay import OverlaySink
 from worker.video.frame import VideoInfo
-<<<<<<< HEAD
+from worker.video.position import Extent
 from worker.video.sound import add_sound
 from worker.video.source import Source
-=======
-from worker.video.position import Extent
->>>>>>> h-formats
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +82,7 @@ class Made:
         tables: the joined tables.
         files: local, by kind: ``masks``, ``frames``, and the other streamed outputs.
         folder: on the local disk, for scratch files.
-        check: to be called now and then by what takes long; raises Stopped if the job must go.
+        check: called for each frame that is rendered; raises Stopped if the job must go.
         beside: files that come with an output, by kind, for whoever makes one to add.
     """
 
@@ -122,6 +119,11 @@ def _streamed(output: AnyOutput, scene: Scene) -> Streamed | None:
     return None
 
 
+def is_rendered(outputs: Iterable[AnyOutput]) -> bool:
+    """Whether the source is read once more for any of them."""
+    return any(isinstance(each, Redact) for each in outputs)
+
+
 def finish(output: AnyOutput, made: Made, path: Path) -> Path:
     """Make the file of an output, now that all is known.
 
@@ -135,30 +137,26 @@ def finish(output: AnyOutput, made: Made, path: Path) -> Path:
         Stopped: ``made.check`` said so.
         OSError: the disk is full.
     """
-<<<<<<< HEAD
-    match output:
-        case Redact():
-            return make_redacted(output, made, path)
-    return made.files[output.kind]
+    if isinstance(output, Redact):
+        return make_redacted(output, made, path)
+    if output.kind in made.files:
+        return made.files[output.kind]
+    formats.write(output.kind, made.tables, path)
+    return path
 
 
 def make_redacted(output: Redact, made: Made, path: Path) -> Path:
     """Render the redacted video; its report lies beside it."""
     scene, files = made.scene, made.files
     prompts = output.prompts or scene.spec.labels
-    tables = Tables(files["frames"], files["masks"], files["light"])
+    decided = moments(files["frames"], files["masks"], files["light"], prompts, output.gap_seconds)
     silent = made.folder / "silent.mp4"
     with scene.reopen() as source:
-        reporter = redact(source, tables, output, prompts, silent, made.check)
+        reporter = redact(source, decided, output, silent, made.check)
     if output.audio == "drop" or add_sound(silent, scene.source, path, output.audio) == silent:
         silent.rename(path)
     report = path.with_suffix(".json")
     text = reporter.report(scene.spec.id, output, list(prompts)).model_dump_json(indent=2)
     report.write_text(text + "\n")
     made.beside["redaction"] = report
-=======
-    if output.kind in made.files:
-        return made.files[output.kind]
-    formats.write(output.kind, made.tables, path)
->>>>>>> h-formats
     return path

@@ -14,7 +14,6 @@ from shoal.outputs import Redact
 from worker.redact.bridge import Moment
 from worker.redact.cover import Cloak
 from worker.redact.report import Reporter
-from worker.redact.timeline import Tables, moments
 from worker.video.encode import Encoder
 from worker.video.frame import Frame
 from worker.video.planes import even_copy
@@ -23,9 +22,8 @@ from worker.video.source import Source
 
 def redact(
     source: Source,
-    tables: Tables,
+    decided: Iterator[Moment],
     output: Redact,
-    prompts: tuple[str, ...],
     path: Path,
     check: Callable[[], None],
 ) -> Reporter:
@@ -33,8 +31,7 @@ def redact(
 
     Args:
         source: opened, at its beginning.
-        tables: of all frames that were tracked.
-        prompts: what is hidden.
+        decided: all frames that were tracked.
         path: where to write the mp4.
         check: called before each frame; what it raises ends the pass.
 
@@ -48,7 +45,7 @@ def redact(
     cloak, reporter = Cloak(output, info.height, info.width), Reporter()
     encoder, canvas = Encoder(path, info, info.fps), None
     try:
-        for frame, moment in _pairs(source, moments(tables, prompts, output.gap_seconds)):
+        for frame, moment in _pairs(source, decided):
             check()
             canvas = even_copy(frame.picture, canvas)
             for cover in moment.covers:

@@ -76,7 +76,7 @@ def scene_starts(path: Path) -> NDArray[np.bool_]:
     last: NDArray[np.float64] | None = None
     with pq.ParquetFile(path) as table:
         for batch in table.iter_batches(GROUP_ROWS):
-            raw = b"".join(batch.column(0).to_pylist())
+            raw = b"".join(row["light"] for row in batch.to_pylist())
             light = np.frombuffer(raw, "<u2").reshape(-1, sum(BINS)) / SCALE
             light = light if last is None else np.concatenate((last[None], light))
             last = light[-1]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -17,21 +16,20 @@ from worker.redact.scenes import scene_starts
 BATCH_ROWS = 1_000
 
 
-class Tables(NamedTuple):
-    """The files, all of the same frames."""
+def moments(
+    frames: Path, masks: Path, light: Path, prompts: Collection[str], gap_s: float
+) -> Iterator[Moment]:
+    """All frames, decided what to hide on each; see ``Bridge``.
 
-    frames: Path
-    masks: Path
-    light: Path
-
-
-def moments(tables: Tables, prompts: Collection[str], gap_s: float) -> Iterator[Moment]:
-    """All frames, decided what to hide on each; see ``Bridge``."""
-    scenes = np.cumsum(scene_starts(tables.light)) - 1
-    found = groupby(_sightings(tables.masks, prompts), key=lambda pair: pair[0])
+    Args:
+        frames, masks, light: the tables of all frames of a job.
+        prompts: what is to be hidden.
+    """
+    scenes = np.cumsum(scene_starts(light)) - 1
+    found = groupby(_sightings(masks, prompts), key=lambda pair: pair[0])
     index, on_it = next(found, (-1, iter(())))
     bridge = Bridge(gap_s)
-    for scene, (frame, time_s) in zip(scenes, _frames(tables.frames), strict=True):
+    for scene, (frame, time_s) in zip(scenes, _frames(frames), strict=True):
         sightings = []
         if index == frame:
             sightings = [sighting for _, sighting in on_it]
