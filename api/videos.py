@@ -188,9 +188,10 @@ def specify(submission: Submission, settings: Settings) -> JobSpec:
         VideoTooLarge: more bytes than SHOAL_MAX_VIDEO_BYTES.
     """
     objects = clean_objects(submission.objects)
-    prompts = clean_prompts(submission.prompts, may_lack=bool(objects))
     options, removals = submission.options, tuple(submission.remove_objects)
-    outputs.check_fits(options.outputs, labels(prompts, objects))
+    named = outputs.prompts_of(options.outputs)
+    prompts = clean_prompts([*submission.prompts, *named], may_lack=bool(objects))
+    outputs.check_fits(options.outputs, labels(prompts, objects), max_objects=options.max_objects)
     engines.check(options.engine, prompts, engines.features(options, objects, removals))
     storage = storage_for(submission.uri, settings)
     video = storage.stat(submission.uri)

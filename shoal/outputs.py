@@ -20,9 +20,11 @@ from pydantic import (
     StringConstraints,
     TypeAdapter,
     ValidationError,
+    field_validator,
 )
 
 from shoal.errors import InvalidOutput, UnknownOutput
+from shoal.prompts import clean_prompts
 
 CROPS_INDEX = "crops.json"  # in the zip of crops: what each picture is
 
@@ -107,17 +109,51 @@ class Crops(_Output):
     )
 
 
+class Redact(_Output):
+    """The video with what was found hidden, for those who must publish it."""
+
+    kind: Literal["redact"]
+    prompts: tuple[str, ...] = Field(
+        (), description="What is hidden; they are prompts of the job as well. None: all of them."
+    )
+    style: Literal["blur", "pixelate", "solid"] = Field(
+        "blur", description="'solid' leaves nothing at all of what is hidden."
+    )
+    dilate: Annotated[float, Field(ge=1, le=5, allow_inf_nan=False)] = Field(
+        1.3, description="How much larger than the mask is what is hidden."
+    )
+    gap_seconds: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = Field(
+        2.0, description="For how long an object may be missed and still be hidden."
+    )
+    audio: Literal["keep", "drop", "mute"] = Field(
+        "keep", description="'mute' leaves a silent track where there was sound."
+    )
+    strict: bool = Field(True, description="Write no picture that is not redacted.")
+
+    @field_validator("prompts", mode="before")
+    @classmethod
+    def _clean(cls, value: object) -> object:
+        if isinstance(value, str):
+            value = value.split("+")  # as the command line has it
+        if not isinstance(value, (list, tuple)) or not all(isinstance(each, str) for each in value):
+            return value  # pydantic says what is wrong with it
+        return clean_prompts(tuple(value), may_lack=True)
+
+
 Output = Annotated[
-    Overlay | Masks | YoutubeVis | Coco | Mot | Csv | Png | WebmAlpha | Crops,
+    Overlay | Masks | YoutubeVis | Coco | Mot | Csv | Png | WebmAlpha | Crops | Redact,
     Field(discriminator="kind"),
 ]
-AnyOutput: TypeAlias = Overlay | Masks | YoutubeVis | Coco | Mot | Csv | Png | WebmAlpha | Crops
+AnyOutput: TypeAlias = (
+    Overlay | Masks | YoutubeVis | Coco | Mot | Csv | Png | WebmAlpha | Crops | Redact
+)
 
 # In the order in which they are listed everywhere.
 KINDS: tuple[str, ...] = tuple(
     get_args(model.model_fields["kind"].annotation)[0] for model in get_args(AnyOutput)
 )
 ALIASES = {"masks.parquet": "masks"}
+PICTURES = (Overlay, WebmAlpha, Crops)  # that show the source as it is
 
 _ADAPTER: TypeAdapter[AnyOutput] = TypeAdapter(Output)
 
@@ -148,22 +184,47 @@ def parse_outputs(wanted: object) -> tuple[AnyOutput, ...]:
     return tuple(found[kind] for kind in KINDS if kind in found)
 
 
-def check_fits(outputs: Iterable[AnyOutput], labels: Iterable[str]) -> None:
+def prompts_of(outputs: Iterable[AnyOutput]) -> tuple[str, ...]:
+    """Those that outputs name, and that the job therefore has, too."""
+    return tuple(prompt for each in outputs if isinstance(each, Redact) for prompt in each.prompts)
+
+
+def check_fits(
+    outputs: Iterable[AnyOutput], labels: Iterable[str], *, max_objects: int = 0
+) -> None:
     """Tell at submit time what does not fit the rest of the job.
 
     Args:
         labels: what its objects will be called: ``JobSpec.labels``.
+        max_objects: of its options.
 
     Raises:
-        InvalidOutput: colours for a prompt that the job does not have.
+        InvalidOutput: colours for a prompt that the job does not have; pictures beside a strict
+            redaction.
     """
-    known = tuple(labels)
+    outputs, known = tuple(outputs), tuple(labels)
+    if any(isinstance(each, Redact) and each.strict for each in outputs):
+        _check_strict(outputs, max_objects)
     for output in outputs:
         if isinstance(output, Overlay) and (odd := [*output.colours.keys() - set(known)]):
             raise InvalidOutput(
                 f"overlay.colours: {min(odd)!r} is no prompt of this job",
                 hint=f"Its prompts are {', '.join(known)}.",
             )
+
+
+def _check_strict(outputs: Iterable[AnyOutput], max_objects: int) -> None:
+    if shown := [each.kind for each in outputs if isinstance(each, PICTURES)]:
+        raise InvalidOutput(
+            f"{shown[0]!r} shows what 'redact' hides",
+            hint=f"Leave out {' and '.join(shown)}, ask for it in a job of its own, or set "
+            "'strict' of 'redact' to false.",
+        )
+    if max_objects:
+        raise InvalidOutput(
+            "with 'max_objects' there may be objects that 'redact' does not hide",
+            hint="Leave out 'max_objects', or set 'strict' of 'redact' to false.",
+        )
 
 
 def _parse(wanted: object) -> AnyOutput:

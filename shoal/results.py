@@ -36,6 +36,8 @@ ENDINGS = {
     "webm-alpha": "_webm-alpha.zip",
     "crops": "_crops.zip",
     "crops-sheet": "_crops.jpg",
+    "redact": "_redacted.mp4",
+    "redaction": "_redaction.json",
     "metadata": "_metadata.json",  # written last: who sees it sees every result
 }
 

@@ -50,14 +50,14 @@ class Publisher:
         self.settings = settings
         self.work_dir = work_dir
         self.why_engine = why_engine
-        self._made: list[str] = []  # kinds
+        self._files: dict[str, Path] = {}  # by kind, all but the metadata
         self._sizes: dict[str, int] = {}  # result name -> bytes
         self._seconds: dict[str, float] = {}  # that outputs took to be finished, by kind
 
-    def put_results(
+    def make_results(
         self, parts: Parts, scene: Scene, summary: Summary, check: Callable[[], None]
     ) -> None:
-        """Join the parts, make what is made of them, and publish all but the metadata.
+        """Join the parts and make what is made of them: all but the metadata.
 
         Args:
             check: raises Stopped if the job must go.
@@ -77,21 +77,25 @@ class Publisher:
             duration_s=round(summary.extent.last_time_s, 3),
         )
         made = Made(scene, summary.extent, tables, files, self.work_dir, check)
-        self._put(files["frames"], "frames")
+        self._files["frames"] = files["frames"]
         for output in self.spec.options.outputs:
-            for kind, path in self._finish(output, made).items():
-                self._put(path, kind)
-        path = self.work_dir / "summary.json"
+            self._files[output.kind] = self._finish(output, made)
+        self._files |= made.beside
+        self._files["summary"] = path = self.work_dir / "summary.json"
         with writing("the work directory"):
             formats.write("summary", tables, path)
-        self._put(path, "summary")
 
-    def _finish(self, output: AnyOutput, made: Made) -> dict[str, Path]:
+    def put_results(self) -> None:
+        """Publish what is made."""
+        for kind, path in self._files.items():
+            self._put(path, kind)
+
+    def _finish(self, output: AnyOutput, made: Made) -> Path:
         start = time.perf_counter()
         with writing("the work directory"):
-            files = finish(output, made, self.work_dir / f"output{ENDINGS[output.kind]}")
+            path = finish(output, made, self.work_dir / f"output{ENDINGS[output.kind]}")
         self._seconds[output.kind] = time.perf_counter() - start
-        return files
+        return path
 
     def put_metadata(
         self, info: VideoInfo, summary: Summary, parts: Parts, timings: Mapping[str, float]
@@ -115,7 +119,6 @@ class Publisher:
         name = result_name(self.spec, kind)
         uri = result_uri(self.spec, name)
         storage_for(uri, self.settings).put(path, uri, content_type(name))
-        self._made.append(kind)
         self._sizes[name] = path.stat().st_size
 
     def _metadata(
@@ -125,7 +128,7 @@ class Publisher:
         seconds = {**timings, **summary.busy_s}
         for kind, spent in self._seconds.items():
             seconds[kind] = seconds.get(kind, 0.0) + spent
-        kinds = [*self._made, "metadata"]
+        kinds = [*self._files, "metadata"]
         return Metadata(
             job_id=self.spec.id,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),

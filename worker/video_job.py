@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -23,7 +23,7 @@ from shoal.storage import storage_for
 from shoal.storage.files import writing
 from worker.checkpoint import Checkpoint
 from worker.link import Done, Run, Why
-from worker.making import Scene, streams
+from worker.making import Scene, is_rendered, streams
 from worker.part_state import Origin, PartState
 from worker.part_store import PartStore
 from worker.parts import Parts
@@ -125,9 +125,13 @@ class VideoJob:
         publisher = Publisher(
             self.order, self.predictor, self.settings, self.work_dir, self.why_engine
         )
+        with self._stage("render"):
+            self.progress.frames = 0
+            publisher.make_results(parts, scene, summary, self._on_rendered)
+        self.progress.frames = summary.frames_written
         with self._stage("publish"):
             self.control.ask_to_commit()
-            publisher.put_results(parts, scene, summary, self._stop_if_asked)
+            publisher.put_results()
         self.control.ask_to_commit()
         # The parts stay until the parent has recorded the success: a death in between costs little.
         return publisher.put_metadata(scene.info, summary, parts, self._timings())
@@ -183,11 +187,14 @@ class VideoJob:
             self.store.folder.mkdir()
         return storage.fetch(self.spec.uri, self.spec.version, self.work_dir)
 
-    def _open(self, path: Path, max_frames: int) -> Source:
+    def _reopen(self, path: Path, *, every: bool = False) -> Source:
+        return self._open(path, max_frames=0, every=every)
+
+    def _open(self, path: Path, max_frames: int, *, every: bool = False) -> Source:
         options = self.spec.options
         return open_source(
             path,
-            sample_fps=options.sample_fps,
+            sample_fps=0 if every else options.sample_fps,
             max_frames=max_frames,
             start_frame=options.start_frame,
             sequence_fps=options.sequence_fps,
@@ -215,11 +222,14 @@ class VideoJob:
         with self._stage("resume" if resumes else "seek"):
             feed = passes.enter(source, on_picture)
         self.progress.frames = passes.at.summary.frames_written
-        if self.continued and resumes:
-            number = self.continued.number
-            log.info("job %s continues after part %d, frame %d", self.spec.id, number, passes.frame)
-            self.control.happened("resumed", part=number, frame=passes.frame)
+        if resumes:
+            self._tell_resumed(passes.frame)
         return feed
+
+    def _tell_resumed(self, frame: int) -> None:
+        number = self.continued.number if self.continued else 0
+        log.info("job %s continues after part %d, frame %d", self.spec.id, number, frame)
+        self.control.happened("resumed", part=number, frame=frame)
 
     # --- the frames ------------------------------------------------------------------------------
 
@@ -234,11 +244,16 @@ class VideoJob:
                 check_fits(self.spec.objects, source.info.width, source.info.height)
                 scene = self._scene(path, source.info)
                 parts = parts or self._parts(scene)
+                if passes.at.complete:
+                    self._tell_resumed(passes.at.summary.extent.frames_read - 1)
+                    return scene, passes.at.summary, parts
                 feed = self._enter_pass(passes, source)
                 if passes.at.survey and parts.is_part_due():
                     parts.close_part(passes.at)  # a long survey is not made twice
                 summary = self._track(feed, parts, passes.at)
             if not passes.turn(summary):
+                if is_rendered(self.spec.options.outputs):  # that may take long
+                    parts.close_part(Checkpoint(summary=summary, complete=True))
                 return scene, summary, parts
             parts.close_part(passes.at)
 
@@ -267,7 +282,7 @@ class VideoJob:
 
     def _scene(self, path: Path, info: VideoInfo) -> Scene:
         written_fps = min(self.spec.options.sample_fps or info.fps, info.fps)
-        return Scene(self.spec, path, info, written_fps)
+        return Scene(self.spec, path, info, written_fps, partial(self._reopen, path))
 
     def _parts(self, scene: Scene) -> Parts:
         self.progress.frames_expected = expected_frames(scene.info, self.spec.options)
@@ -286,6 +301,11 @@ class VideoJob:
         earlier = self.continued.checkpoint.summary.frames_written if self.continued else 0
         self.progress.frames = frames
         self.progress.fps = round((frames - earlier) / self.stopwatch.so_far()["total"], 2)
+        self.control.report(self.progress)
+
+    def _on_rendered(self) -> None:
+        self._stop_if_asked()
+        self.progress.frames += 1
         self.control.report(self.progress)
 
     @contextmanager
