@@ -28,6 +28,7 @@ from worker.video.planes import copy_tags, planes
 
 INDEX, PLACES = "cutouts.json", "places.csv"
 TIME_BASE = Fraction(1, 1000)  # WebM's
+WEBM_OPTIONS = {"fflags": "+bitexact"}  # no random id: the same video makes the same file
 OPTIONS = {"deadline": "realtime", "cpu-used": "8", "crf": "30", "b": "0", "threads": "1"}
 HALO = 4  # pixels around the mask that keep their colour, so that no dark seam shows
 BLACK, GREY = 16, 128
@@ -60,7 +61,9 @@ class _Video:
     def __init__(self, cutout: Cutout, folder: Path, fps: float) -> None:
         self.cutout = cutout
         self.path = folder / cutout.file
-        self._container: OutputContainer = av.open(f"file:{self.path}", "w", format="webm")
+        self._container: OutputContainer = av.open(
+            f"file:{self.path}", "w", format="webm", options=WEBM_OPTIONS
+        )
         rate = Fraction(fps).limit_denominator(1001) if fps >= 0.01 else Fraction(1)
         self._stream: VideoStream = self._container.add_stream(
             "libvpx-vp9", rate=rate, options=OPTIONS, width=cutout.width, height=cutout.height
