@@ -30,7 +30,7 @@ SEEN = {  # object id -> prompt, and the written frames that it is on
 def shape(object_id: int, frame: int) -> Mask:
     """A disc that moves to the right; those of different objects overlap."""
     radius = {1: 9, 2: 4}.get(object_id, 6)
-    x, y = 10 + frame, 12 + object_id % 5 * 4
+    x, y = 10 + frame % 40, 12 + object_id % 5 * 4
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     return Mask.from_full((rows - y) ** 2 + (columns - x) ** 2 <= radius**2)
 
