@@ -14,13 +14,14 @@ from api import examples
 from api.deps import SUBMIT, QueueDep, SettingsDep
 from api.examples import shown
 from api.problems import documented
-from shoal import engines
+from shoal import engines, outputs
 from shoal.errors import (
     CallbackForbidden,
     CallbacksOff,
     EngineUnavailable,
     InvalidCallback,
     InvalidOption,
+    InvalidOutput,
     InvalidPrompt,
     InvalidVisualPrompt,
     JobNotFound,
@@ -30,6 +31,7 @@ from shoal.errors import (
     StateConflict,
     StorageUnavailable,
     UnknownEngine,
+    UnknownOutput,
     UnknownPrompt,
     UnsupportedByEngine,
     UnsupportedLocation,
@@ -39,7 +41,7 @@ from shoal.errors import (
 from shoal.indexes import Filter
 from shoal.jobs import JobSpec, Options, State
 from shoal.parts import remove_parts
-from shoal.prompts import Removal, VisualPrompt, clean_objects, clean_prompts
+from shoal.prompts import Removal, VisualPrompt, clean_objects, clean_prompts, labels
 from shoal.queue import JobQueue
 from shoal.records import Record
 from shoal.results import results_folder
@@ -84,6 +86,8 @@ class ListQuery(Filter):
         InvalidCallback,
         CallbackForbidden,
         CallbacksOff,
+        UnknownOutput,
+        InvalidOutput,
         UnsupportedLocation,
         VideoTooLarge,
         RedisUnavailable,
@@ -247,10 +251,13 @@ def check_asked(submission: Submission) -> Asked:
     """
     Raises:
         InvalidPrompt, InvalidVisualPrompt, UnknownPrompt, UnknownEngine, UnsupportedByEngine
+        InvalidOutput
     """
     objects = clean_objects(submission.objects)
-    prompts = clean_prompts(submission.prompts, may_lack=bool(objects))
     options, removals = submission.options, tuple(submission.remove_objects)
+    named = outputs.prompts_of(options.outputs)
+    prompts = clean_prompts([*submission.prompts, *named], may_lack=bool(objects))
+    outputs.check_fits(options.outputs, labels(prompts, objects), max_objects=options.max_objects)
     engines.check(options.engine, prompts, engines.features(options, objects, removals))
     return Asked(prompts, objects, removals, options)
 
@@ -263,6 +270,7 @@ def specify(submission: Submission, settings: Settings, video: ObjectInfo | None
 
     Raises:
         InvalidPrompt, InvalidVisualPrompt, UnknownPrompt, UnknownEngine, UnsupportedByEngine
+        InvalidOutput
         UnsupportedLocation, LocationForbidden, SourceNotFound, StorageUnavailable
         VideoTooLarge: more bytes than SHOAL_MAX_VIDEO_BYTES.
     """

@@ -20,6 +20,7 @@ from shoal.callbacks import Delivery, DeliveryState
 from shoal.errors import ApiError, ApiUnreachable, SourceNotFound, StorageNotWritable
 from shoal.frames import pack
 from shoal.jobs import State
+from shoal.outputs import parse_outputs
 from shoal.prompts import Removal, VisualPrompt
 from shoal.records import AttemptRecord, Priority, Record, TimelineEvent
 from shoal.tokens import Scope, Token
@@ -95,10 +96,15 @@ class Client:
     ) -> Record:
         """Queue a video with prompts, objects that were pointed at, or both.
 
-        ``options`` are the fields of ``shoal.jobs.Options``. The very same job is not done
-        twice: the record may be that of one already done. ``callback`` is a URL that is told
-        how it ends.
+        ``options`` are the fields of ``shoal.jobs.Options``, such as ``outputs=["mot"]``. The very
+        same job is not done twice: the record may be that of one already done. ``callback`` is a
+        URL that is told how it ends.
+
+        Raises:
+            UnknownOutput, InvalidOutput: ``outputs`` cannot be what is meant.
         """
+        if "outputs" in options:
+            options["outputs"] = [_plain(each) for each in parse_outputs(options["outputs"])]
         words = [prompts] if isinstance(prompts, str) else list(prompts)
         body = {
             "uri": uri,

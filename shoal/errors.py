@@ -88,6 +88,27 @@ class InvalidOption(RequestError):
     code = "invalid_option"
 
 
+class UnknownOutput(RequestError):
+    """There is no output of this kind."""
+
+    code = "unknown_output"
+    default_hint = "docs/results.md lists the kinds of outputs."
+
+
+class InvalidOutput(RequestError):
+    """An output with options that make no sense."""
+
+    code = "invalid_output"
+    default_hint = "docs/results.md lists the options of each kind of output."
+
+
+class PackageMissing(RequestError):
+    """What is asked for needs a package that is not installed here."""
+
+    code = "package_missing"
+    default_hint = "pip install 'shoal[read]'"
+
+
 class UnsupportedLocation(RequestError):
     """A URI whose scheme has no storage behind it."""
 

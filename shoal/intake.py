@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePosixPath
 
-from shoal import engines
+from shoal import engines, outputs
 from shoal.errors import ShoalError
 from shoal.jobs import JobSpec
 from shoal.prompts import clean_prompts
@@ -149,9 +149,11 @@ def _prompts(upload: Upload, rule: Rule) -> tuple[str, ...]:
     Raises:
         InvalidPrompt, UnknownPrompt: in the object's metadata; those of the rule are checked.
     """
+    named = outputs.prompts_of(rule.options.outputs)
     given = upload.metadata.get(PROMPTS)
     if given is None or not rule.prompts_from_metadata:
-        return rule.prompts
-    prompts = clean_prompts(given.split(","))
+        return clean_prompts([*rule.prompts, *named])
+    prompts = clean_prompts([*given.split(","), *named])
+    outputs.check_fits(rule.options.outputs, prompts, max_objects=rule.options.max_objects)
     engines.check(rule.options.engine, prompts, engines.features(rule.options, (), ()))
     return prompts

@@ -6,11 +6,19 @@ import hashlib
 import json
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from urllib.parse import unquote
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from shoal.outputs import USUAL, Outputs, Redact, parse_outputs
 from shoal.prompts import Removal, VisualPrompt, labels
 
 
@@ -84,6 +92,27 @@ class Options(BaseModel):
             raise ValueError("direction 'both' needs a frame to go out from")
         # Forward from the first frame is what there is without it: one wish, so one job.
         return None if direction is Direction.FORWARD and value == 0 else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _redaction_sees_every_frame(cls, given: object) -> object:
+        if not isinstance(given, dict) or "outputs" not in given:
+            return given
+        if not any(isinstance(each, Redact) for each in parse_outputs(given["outputs"])):
+            return given
+        return {"sample_fps": 0.0, **given}
+
+    @model_validator(mode="after")
+    def _redaction_skips_no_frame(self) -> Self:
+        if self.sample_fps and any(isinstance(each, Redact) for each in self.outputs):
+            raise ValueError("'redact' needs every frame: leave out 'sample_fps'")
+        return self
+
+    outputs: Outputs = Field(
+        USUAL,
+        description="What to write: names of kinds, or objects with 'kind' and its options. The "
+        "mask table is always there.",
+    )
 
 
 class JobSpec(BaseModel):

@@ -16,24 +16,51 @@ CONTENT_TYPES = {
     ".mp4": "video/mp4",
     ".json": "application/json",
     ".parquet": "application/vnd.apache.parquet",
+    ".csv": "text/csv",
+    ".txt": "text/plain",
+    ".zip": "application/zip",
+    ".jpg": "image/jpeg",
+}
+
+# How the file of each kind of output is called, after the video's stem.
+ENDINGS = {
+    "overlay": "_segmented.mp4",
+    "masks": "_masks.parquet",
+    "frames": "_frames.parquet",
+    "summary": "_summary.json",
+    "youtube-vis": "_youtube-vis.json",
+    "coco": "_coco.json",
+    "mot": "_mot.txt",
+    "csv": "_tracks.csv",
+    "png": "_png.zip",
+    "webm-alpha": "_webm-alpha.zip",
+    "crops": "_crops.zip",
+    "crops-sheet": "_crops.jpg",
+    "redact": "_redacted.mp4",
+    "redaction": "_redaction.json",
+    "metadata": "_metadata.json",  # written last: who sees it sees every result
 }
 
 
+def result_name(spec: JobSpec, kind: str) -> str:
+    """What the file of an output is called."""
+    return spec.stem + ENDINGS[kind]
+
+
 def overlay_name(spec: JobSpec) -> str:
-    return f"{spec.stem}_segmented.mp4"
+    return result_name(spec, "overlay")
 
 
 def masks_name(spec: JobSpec) -> str:
-    return f"{spec.stem}_masks.parquet"
+    return result_name(spec, "masks")
 
 
-def tracks_name(spec: JobSpec) -> str:
-    return f"{spec.stem}_tracks.json"
+def summary_name(spec: JobSpec) -> str:
+    return result_name(spec, "summary")
 
 
 def metadata_name(spec: JobSpec) -> str:
-    """Written last: who sees it sees every result."""
-    return f"{spec.stem}_metadata.json"
+    return result_name(spec, "metadata")
 
 
 def result_uri(spec: JobSpec, name: str) -> str:
@@ -78,17 +105,35 @@ class Track(BaseModel):
     object_id: int
     prompt: str
     frames: int = Field(description="Written frames that it is on.")
+    first_frame: int = Field(description="Number of the first of them in the source.")
+    last_frame: int
+    visible_s: float = Field(description="Seconds that those frames stand for.")
+    mean_area: float = Field(description="Pixels of its mask, on average.")
     spans: list[tuple[float, float]] = Field(
         description="From the first to the last frame of each appearance, in seconds."
     )
+    path: list[tuple[float, float, float]] = Field(
+        description="Time in seconds, x and y of the box's centre in pixels; 100 points at most, "
+        "evenly over the frames that it is on."
+    )
 
 
-class Tracks(BaseModel):
-    """``<stem>_tracks.json``: who is to be seen when, without the masks."""
+class Counts(BaseModel):
+    """How many objects of each prompt there are over time, in at most 500 bins."""
+
+    times_s: list[float] = Field(description="When each bin begins, in seconds.")
+    frames_per_bin: int = Field(description="Written frames in a bin; the last may have fewer.")
+    mean: dict[str, list[float]] = Field(description="Objects per frame, by prompt and bin.")
+    most: dict[str, list[int]] = Field(description="The most on one frame, by prompt and bin.")
+
+
+class ResultSummary(BaseModel):
+    """``<stem>_summary.json``: who is to be seen when, without the masks."""
 
     schema_version: int = SCHEMA_VERSION
     duration_s: float = Field(description="Time of the video's last frame.")
     tracks: list[Track] = Field(description="By first appearance.")
+    counts: Counts
 
 
 class VideoMetadata(BaseModel):
@@ -144,7 +189,7 @@ class Metadata(BaseModel):
     output_fps: float = Field(description="Mean frames per second of the overlay.")
     objects_detected: int = Field(description="Distinct objects, all prompts together.")
     objects_per_prompt: dict[str, int]
-    outputs: dict[str, str] = Field(description="URIs of the overlay, the masks and this file.")
+    outputs: dict[str, str] = Field(description="URIs of the files, by kind, this one included.")
     engine: EngineMetadata
     timings: dict[str, float] = Field(
         description="Seconds each stage was busy (stages overlap), and 'total' as the clock ran; "

@@ -22,7 +22,7 @@ from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from shoal import engines, globs
+from shoal import engines, globs, outputs
 from shoal.errors import InvalidRules, ShoalError
 from shoal.jobs import Options
 from shoal.prompts import clean_prompts
@@ -193,9 +193,16 @@ def _faults(rule: Rule, rules: Rules, settings: Settings) -> Iterator[tuple[str,
         yield "name", "another rule has the same name"
     try:
         asked = engines.features(rule.options, (), ())
-        engines.check(rule.options.engine, rule.prompts, asked)
+        prompts = clean_prompts([*rule.prompts, *outputs.prompts_of(rule.options.outputs)])
+        engines.check(rule.options.engine, prompts, asked)
     except ShoalError as error:
         yield "prompts", str(error)
+        return
+    try:
+        limit = rule.options.max_objects
+        outputs.check_fits(rule.options.outputs, prompts, max_objects=limit)
+    except ShoalError as error:
+        yield "options", str(error)
     if rule.prompts_from_metadata and not rule.bucket.startswith("gs://"):
         # S3 events and listings carry none: the job would depend on who announced the video.
         yield "prompts_from_metadata", "only gs:// events carry the metadata of an object"

@@ -27,6 +27,7 @@ class Checkpoint:
         backward: whether it is the pass from the start frame to the first.
         survey: where the windows of that pass lie, once it is known.
         seam: what joins the passes, if there are two.
+        complete: whether all passes are done: only what is made of their results is left to do.
         session: the predictor's ``Session.state()``.
     """
 
@@ -37,4 +38,5 @@ class Checkpoint:
     backward: bool = False
     survey: Survey | None = None
     seam: Seam | None = None
+    complete: bool = False
     session: Annotated[bytes, Field(exclude=True)] = b""  # bulky: never a part of the JSON

@@ -8,8 +8,10 @@ from pathlib import Path
 import av
 import pyarrow.parquet as pq
 
-from worker.sinks.masks import SCHEMA
 from worker.video.encode import MP4_OPTIONS
+
+# Makes one file of pieces, which are in the order of their frames. There are two at least.
+Join = Callable[[Sequence[Path], Path], None]
 
 
 def join_videos(parts: Sequence[Path], path: Path) -> None:
@@ -37,20 +39,20 @@ def join_videos(parts: Sequence[Path], path: Path) -> None:
                     joined.mux(packet)
 
 
-def join_masks(parts: Sequence[Path], path: Path) -> None:
-    """One table of several that ``MasksSink`` wrote, row group by row group.
+def join_tables(parts: Sequence[Path], path: Path) -> None:
+    """One Parquet table of several with the same columns, row group by row group.
 
     Raises:
         OSError: the disk is full.
     """
-    with pq.ParquetWriter(path, SCHEMA, compression="zstd") as joined:
+    with pq.ParquetWriter(path, pq.read_schema(parts[0]), compression="zstd") as joined:
         for part in parts:
             with pq.ParquetFile(part) as table:
                 for group in range(table.num_row_groups):
                     joined.write_table(table.read_row_group(group))
 
 
-def join(parts: Sequence[Path], path: Path) -> Path:
+def join(how: Join, parts: Sequence[Path], path: Path) -> Path:
     """The parts as one file of the same kind: ``path``, or the only part as it lies there.
 
     Raises:
@@ -58,11 +60,5 @@ def join(parts: Sequence[Path], path: Path) -> Path:
     """
     if len(parts) == 1:
         return parts[0]
-    JOINS[path.suffix](parts, path)
+    how(parts, path)
     return path
-
-
-JOINS: dict[str, Callable[[Sequence[Path], Path], None]] = {
-    ".mp4": join_videos,
-    ".parquet": join_masks,
-}

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from shoal.errors import CheckpointUnusable
 from worker.checkpoint import Checkpoint
 
-VERSION = 2
+VERSION = 3
 
 
 class PartFile(BaseModel):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from functools import partial
 from pathlib import Path
 
 from worker.checkpoint import Checkpoint
+from worker.join import join
+from worker.making import Streamed
 from worker.part_state import Origin, PartFile, PartState
 from worker.part_store import PartStore
 from worker.sinks.base import Sink
@@ -21,6 +22,7 @@ class Parts:
     An ``Output`` of the pipeline: a part ends when it has had its time, or when it must.
 
     Attributes:
+        streams: the files of a part, and how each is written.
         resumed: attempts, this one included, that continued an earlier one.
     """
 
@@ -30,8 +32,7 @@ class Parts:
         origin: Origin,
         continued: PartState | None,
         *,
-        kinds: Sequence[str],
-        open_sink: Callable[[str, Path], Sink],
+        streams: Sequence[Streamed],
         part_s: float,
         must_close: Callable[[], bool],
         timings: Callable[[], dict[str, float]],
@@ -39,8 +40,6 @@ class Parts:
     ) -> None:
         """
         Args:
-            kinds: of the files of a part.
-            open_sink: makes the sink that writes a kind of file to a path.
             part_s: seconds of work that make a part.
             must_close: whether the current part shall end now, whatever its time.
             timings: seconds by stage of all work so far.
@@ -49,8 +48,7 @@ class Parts:
         self.resumed = continued.resumed + 1 if continued else 0
         self._store = store
         self._origin = origin
-        self._kinds = kinds
-        self._open_sink = open_sink
+        self.streams = streams
         self._part_s = part_s
         self._must_close = must_close
         self._timings = timings
@@ -65,6 +63,14 @@ class Parts:
     def count(self) -> int:
         """Parts so far, the last one included if it has frames."""
         return self._number if self._is_open else self._number - 1
+
+    def join(self, stream: Streamed, path: Path) -> Path:
+        """The pieces of all parts as one file: ``path``, or the only piece as it lies there.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        return join(stream.join, self.paths(stream.piece), path)
 
     def paths(self, kind: str) -> list[Path]:
         """The local files of a kind in the order of their frames; the last need not be saved."""
@@ -82,10 +88,10 @@ class Parts:
 
     def open_part(self, backward: bool) -> Sequence[Sink]:
         self._is_open, self._backward = True, backward
-        paths = [(kind, self._store.path(self._number, kind)) for kind in self._kinds]
+        made = [(each, self._store.path(self._number, each.piece)) for each in self.streams]
         if backward:
-            return [Reversed(path, partial(self._open_sink, kind)) for kind, path in paths]
-        return [self._open_sink(kind, path) for kind, path in paths]
+            return [Reversed(path, each.open, each.join) for each, path in made]
+        return [each.open(path) for each, path in made]
 
     def is_part_due(self) -> bool:
         return time.monotonic() >= self._due_at or self._must_close()
@@ -99,7 +105,8 @@ class Parts:
         """
         files: tuple[PartFile, ...] = ()
         if self._is_open:
-            files = self._store.describe(self._number, self._kinds, self._backward)
+            pieces = [each.piece for each in self.streams]
+            files = self._store.describe(self._number, pieces, self._backward)
         state = PartState(
             origin=self._origin,
             number=self._number,

@@ -3,43 +3,38 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import shoal
-from shoal.jobs import JobSpec
+from shoal import formats
+from shoal.formats.tables import Tables
+from shoal.outputs import AnyOutput
 from shoal.results import (
+    ENDINGS,
     EngineMetadata,
     Metadata,
-    Tracks,
     VideoMetadata,
     WorkerMetadata,
     content_type,
-    masks_name,
-    metadata_name,
-    overlay_name,
+    result_name,
     result_uri,
-    tracks_name,
 )
 from shoal.settings import Settings
 from shoal.storage import storage_for
 from shoal.storage.files import writing
-from worker.join import join
 from worker.link import Done, Run
+from worker.making import Made, Scene, finish
 from worker.parts import Parts
 from worker.predictors.base import Predictor
 from worker.summary import Summary
-from worker.tracks import read_tracks
 from worker.video.frame import VideoInfo
-
-# Kinds of files that a part has, and the results that they become.
-OVERLAY, MASKS = "overlay.mp4", "masks.parquet"
-RESULTS: dict[str, Callable[[JobSpec], str]] = {OVERLAY: overlay_name, MASKS: masks_name}
 
 
 class Publisher:
-    """Writes overlay, masks and tracks first, the metadata last: who sees it sees everything."""
+    """Writes the outputs first, the metadata last: who sees it sees everything."""
 
     def __init__(
         self,
@@ -62,17 +57,52 @@ class Publisher:
         self.work_dir = work_dir
         self.why_engine = why_engine
         self._may_write = may_write
+        self._files: dict[str, Path] = {}  # by kind, all but the metadata
         self._sizes: dict[str, int] = {}  # result name -> bytes
-        self._masks: Path | None = None
+        self._seconds: dict[str, float] = {}  # that outputs took to be finished, by kind
 
-    def put_results(self, parts: Parts) -> None:
-        """Join the parts and publish all but the metadata."""
-        for kind, name in RESULTS.items():
-            with writing("the work directory"):
-                whole = join(parts.paths(kind), self.work_dir / kind)
-            self._put(whole, name(self.spec))
-            if kind == MASKS:
-                self._masks = whole
+    def make_results(
+        self, parts: Parts, scene: Scene, summary: Summary, check: Callable[[], None]
+    ) -> None:
+        """Join the parts and make what is made of them: all but the metadata.
+
+        Args:
+            check: raises Stopped if the job must go.
+        """
+        with writing("the work directory"):
+            files = {
+                each.kind: parts.join(each, self.work_dir / each.piece) for each in parts.streams
+            }
+        tables = Tables(
+            masks=files["masks"],
+            frames=files["frames"],
+            labels=self.spec.labels,
+            stem=self.spec.stem,
+            width=scene.info.width,
+            height=scene.info.height,
+            fps=round(summary.output_fps, 3),
+            duration_s=round(summary.extent.last_time_s, 3),
+        )
+        made = Made(scene, summary.extent, tables, files, self.work_dir, check)
+        self._files["frames"] = files["frames"]
+        for output in self.spec.options.outputs:
+            self._files[output.kind] = self._finish(output, made)
+        self._files |= made.beside
+        self._files["summary"] = path = self.work_dir / "summary.json"
+        with writing("the work directory"):
+            formats.write("summary", tables, path)
+
+    def put_results(self) -> None:
+        """Publish what is made."""
+        for kind, path in self._files.items():
+            self._put(path, kind)
+
+    def _finish(self, output: AnyOutput, made: Made) -> Path:
+        start = time.perf_counter()
+        with writing("the work directory"):
+            path = finish(output, made, self.work_dir / f"output{ENDINGS[output.kind]}")
+        self._seconds[output.kind] = time.perf_counter() - start
+        return path
 
     def put_metadata(
         self, info: VideoInfo, summary: Summary, parts: Parts, timings: Mapping[str, float]
@@ -85,23 +115,15 @@ class Publisher:
         Returns:
             The names and sizes of all results, and what the metadata says in short.
         """
-        self._put_tracks(summary.extent.last_time_s, summary.output_fps)
         metadata = self._metadata(info, summary, parts, timings)
         path = self.work_dir / "metadata.json"
         with writing("the work directory"):
             path.write_text(metadata.model_dump_json(indent=2) + "\n")
-        self._put(path, metadata_name(self.spec))
+        self._put(path, "metadata")
         return Done(results=self._sizes, summary=metadata.summary(), timings=dict(metadata.timings))
 
-    def _put_tracks(self, duration_s: float, fps: float) -> None:
-        assert self._masks is not None, "put_results comes first"
-        tracks = Tracks(duration_s=round(duration_s, 3), tracks=read_tracks(self._masks, fps))
-        path = self.work_dir / "tracks.json"
-        with writing("the work directory"):
-            path.write_text(tracks.model_dump_json() + "\n")
-        self._put(path, tracks_name(self.spec))
-
-    def _put(self, path: Path, name: str) -> None:
+    def _put(self, path: Path, kind: str) -> None:
+        name = result_name(self.spec, kind)
         uri = result_uri(self.spec, name)
         self._may_write()
         storage_for(uri, self.settings).put(path, uri, content_type(name))
@@ -112,12 +134,9 @@ class Publisher:
     ) -> Metadata:
         extent = summary.extent
         seconds = {**timings, **summary.busy_s}
-        names = {
-            "overlay": overlay_name,
-            "masks": masks_name,
-            "tracks": tracks_name,
-            "metadata": metadata_name,
-        }
+        for kind, spent in self._seconds.items():
+            seconds[kind] = seconds.get(kind, 0.0) + spent
+        kinds = [*self._files, "metadata"]
         return Metadata(
             job_id=self.spec.id,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -146,7 +165,7 @@ class Publisher:
             resumed=parts.resumed,
             objects_detected=summary.objects_detected,
             objects_per_prompt=summary.objects_per_prompt,
-            outputs={key: result_uri(self.spec, name(self.spec)) for key, name in names.items()},
+            outputs={kind: result_uri(self.spec, result_name(self.spec, kind)) for kind in kinds},
             engine=EngineMetadata(
                 name=self.predictor.name,
                 device=self.predictor.device,

@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -23,6 +23,7 @@ from shoal.storage import storage_for
 from shoal.storage.files import writing
 from worker.checkpoint import Checkpoint
 from worker.link import Done, Run, Why
+from worker.making import Scene, is_rendered, streams
 from worker.part_state import Origin, PartState
 from worker.part_store import PartStore
 from worker.parts import Parts
@@ -30,10 +31,7 @@ from worker.passes import Passes, expected_frames
 from worker.pipeline import process
 from worker.predictors import find_obstacle
 from worker.predictors.base import Predictor, Query
-from worker.publish import MASKS, OVERLAY, Publisher
-from worker.sinks.base import Sink
-from worker.sinks.masks import MasksSink
-from worker.sinks.overlay import OverlaySink
+from worker.publish import Publisher
 from worker.stopwatch import Stopwatch
 from worker.summary import Summary
 from worker.video.feed import Feed
@@ -109,13 +107,13 @@ class VideoJob:
             path = self._fetch()
             self.continued = self.store.newest(self.origin, on_file=self._stop_if_asked)
         try:
-            info, summary, parts = self._process(path)
+            scene, summary, parts = self._process(path)
         except CheckpointUnusable as error:
             log.warning("job %s starts over: %s", self.spec.id, error)
             self.continued = None
             self.control.ask_to_commit()
             self.store.clear()
-            info, summary, parts = self._process(path)
+            scene, summary, parts = self._process(path)
         publisher = Publisher(
             self.order,
             self.predictor,
@@ -124,10 +122,14 @@ class VideoJob:
             self.why_engine,
             may_write=self.control.ask_to_commit,
         )
+        with self._stage("render"):
+            self.progress.frames = 0
+            publisher.make_results(parts, scene, summary, self._on_rendered)
+        self.progress.frames = summary.frames_written
         with self._stage("publish"):
-            publisher.put_results(parts)
+            publisher.put_results()
         # The parts stay until the parent has recorded the success: a death in between costs little.
-        return publisher.put_metadata(info, summary, parts, self._timings())
+        return publisher.put_metadata(scene.info, summary, parts, self._timings())
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -180,11 +182,14 @@ class VideoJob:
             self.store.folder.mkdir()
         return storage.fetch(self.spec.uri, self.spec.version, self.work_dir)
 
-    def _open(self, path: Path, max_frames: int) -> Source:
+    def _reopen(self, path: Path, *, every: bool = False) -> Source:
+        return self._open(path, max_frames=0, every=every)
+
+    def _open(self, path: Path, max_frames: int, *, every: bool = False) -> Source:
         options = self.spec.options
         return open_source(
             path,
-            sample_fps=options.sample_fps,
+            sample_fps=0 if every else options.sample_fps,
             max_frames=max_frames,
             start_frame=options.start_frame,
             sequence_fps=options.sequence_fps,
@@ -212,15 +217,18 @@ class VideoJob:
         with self._stage("resume" if resumes else "seek"):
             feed = passes.enter(source, on_picture)
         self.progress.frames = passes.at.summary.frames_written
-        if self.continued and resumes:
-            number = self.continued.number
-            log.info("job %s continues after part %d, frame %d", self.spec.id, number, passes.frame)
-            self.control.happened("resumed", part=number, frame=passes.frame)
+        if resumes:
+            self._tell_resumed(passes.frame)
         return feed
+
+    def _tell_resumed(self, frame: int) -> None:
+        number = self.continued.number if self.continued else 0
+        log.info("job %s continues after part %d, frame %d", self.spec.id, number, frame)
+        self.control.happened("resumed", part=number, frame=frame)
 
     # --- the frames ------------------------------------------------------------------------------
 
-    def _process(self, path: Path) -> tuple[VideoInfo, Summary, Parts]:
+    def _process(self, path: Path) -> tuple[Scene, Summary, Parts]:
         begun = self.continued.checkpoint if self.continued else None
         passes = Passes(self.spec.options, self.predictor.tracking_fps, begun)
         parts: Parts | None = None
@@ -229,13 +237,19 @@ class VideoJob:
                 source = self._open(path, passes.max_frames)
             with source:
                 check_fits(self.spec.objects, source.info.width, source.info.height)
-                parts = parts or self._parts(source.info)
+                scene = self._scene(path, source.info)
+                parts = parts or self._parts(scene)
+                if passes.at.complete:
+                    self._tell_resumed(passes.at.summary.extent.frames_read - 1)
+                    return scene, passes.at.summary, parts
                 feed = self._enter_pass(passes, source)
                 if passes.at.survey and parts.is_part_due():
                     parts.close_part(passes.at)  # a long survey is not made twice
                 summary = self._track(feed, parts, passes.at)
             if not passes.turn(summary):
-                return source.info, summary, parts
+                if is_rendered(self.spec.options.outputs):  # that may take long
+                    parts.close_part(Checkpoint(summary=summary, complete=True))
+                return scene, summary, parts
             parts.close_part(passes.at)
 
     def _track(self, feed: Feed, parts: Parts, at: Checkpoint) -> Summary:
@@ -261,21 +275,17 @@ class VideoJob:
             score_threshold=options.score_threshold,
         )
 
-    def _parts(self, info: VideoInfo) -> Parts:
-        self.progress.frames_expected = expected_frames(info, self.spec.options)
+    def _scene(self, path: Path, info: VideoInfo) -> Scene:
         written_fps = min(self.spec.options.sample_fps or info.fps, info.fps)
+        return Scene(self.spec, path, info, written_fps, partial(self._reopen, path))
 
-        def open_sink(kind: str, path: Path) -> Sink:
-            if kind == OVERLAY:
-                return OverlaySink(path, info, self.spec.labels, written_fps)
-            return MasksSink(path, info)
-
+    def _parts(self, scene: Scene) -> Parts:
+        self.progress.frames_expected = expected_frames(scene.info, self.spec.options)
         return Parts(
             self.store,
             self.origin,
             self.continued,
-            kinds=(OVERLAY, MASKS),
-            open_sink=open_sink,
+            streams=streams(scene),
             part_s=self.settings.part_s,
             must_close=lambda: self.control.why is Why.PREEMPTED,
             timings=self._timings,
@@ -286,6 +296,11 @@ class VideoJob:
         earlier = self.continued.checkpoint.summary.frames_written if self.continued else 0
         self.progress.frames = frames
         self.progress.fps = round((frames - earlier) / self.stopwatch.so_far()["total"], 2)
+        self.control.report(self.progress)
+
+    def _on_rendered(self) -> None:
+        self._stop_if_asked()
+        self.progress.frames += 1
         self.control.report(self.progress)
 
     @contextmanager

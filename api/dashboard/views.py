@@ -16,7 +16,7 @@ from shoal.indexes import Filter
 from shoal.jobs import State
 from shoal.queue import JobQueue
 from shoal.records import Record, Spent, TimelineEvent, now
-from shoal.results import Tracks, overlay_name, result_uri, tracks_name
+from shoal.results import ResultSummary, overlay_name, result_uri, summary_name
 from shoal.settings import Settings
 from shoal.storage import storage_for
 from shoal.totals import MINUTE_S, Sample
@@ -125,13 +125,13 @@ def _eta(record: Record) -> float | None:
 
 def _tracks(record: Record, settings: Settings) -> dict[str, Any] | None:
     """The objects by prompt; ``None`` where there is no list of them, or one beyond all sense."""
-    name = tracks_name(record.spec)
+    name = summary_name(record.spec)
     if not 0 < record.results.get(name, 0) <= MAX_TRACKS_BYTES:
         return None
     uri = result_uri(record.spec, name)
     try:
         content = b"".join(storage_for(uri, settings).read(uri))
-        tracks = Tracks.model_validate(json.loads(content))
+        tracks = ResultSummary.model_validate(json.loads(content))
     except (ShoalError, ValueError) as error:
         log.warning("%s cannot be shown: %s", uri, error)
         return None

@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 from shoal import __version__
-from shoal.cli import batches, callbacks, demo, ingest, jobs, services, stack, tokens, workers
+from shoal.cli import (
+    batches,
+    callbacks,
+    demo,
+    export,
+    ingest,
+    jobs,
+    services,
+    stack,
+    tokens,
+    workers,
+)
 from shoal.cli.session import Session, ShoalGroup, read_token
 
 EXIT_CODES = """
@@ -66,6 +77,7 @@ app.command(rich_help_panel=WORK)(jobs.watch)
 app.command(rich_help_panel=WORK)(jobs.cancel)
 app.command(rich_help_panel=WORK)(jobs.retry)
 app.command(rich_help_panel=WORK)(jobs.download)
+app.command(rich_help_panel=WORK)(export.export)
 app.command(rich_help_panel=WORK)(jobs.queue)
 app.add_typer(batches.app, name="batch", rich_help_panel=WORK)
 app.add_typer(callbacks.app, name="callback", rich_help_panel=WORK)

@@ -10,6 +10,7 @@ import typer
 
 from shoal.cli import batches, output
 from shoal.cli.batches import is_pattern
+from shoal.cli.outputs import read_outputs
 from shoal.cli.pointing import parse_removal, read_objects
 from shoal.cli.session import Batch, Json, Session, resolve, session_of
 from shoal.errors import ResultNotFound
@@ -74,6 +75,15 @@ def submit(
     name: Annotated[
         str, typer.Option(help="Make a batch of the sources, and call it so.", show_default=False)
     ] = "",
+    outputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="KIND[:OPTION=VALUE,...]",
+            help="What to write; repeat it for more: see docs/results.md. [default: overlay]",
+        ),
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Wait for the outcome.")] = False,
     json: Json = False,
 ) -> None:
@@ -93,6 +103,7 @@ def submit(
         "allow_truncated": allow_truncated or None,
         "direction": direction,
         "start_frame": start_frame,
+        "outputs": read_outputs(outputs) if outputs else None,
     }
     options = {name: value for name, value in given.items() if value is not None}
     if not prompt and not objects:

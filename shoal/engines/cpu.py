@@ -1,4 +1,4 @@
-"""The words of the CPU engine: the 80 classes of COCO, and other names for them."""
+"""The words of the CPU engine: the 80 classes of COCO and faces, and other names for them."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ WORDS: tuple[str, ...] = (
     "microwave", "oven", "toaster", "sink", "refrigerator",
     "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
 )
+
+FACE = len(WORDS)  # a class of its own, with a detector of its own
 
 # For each set of classes, the other words that mean any one of them.
 _ALIASES: dict[tuple[str, ...], tuple[str, ...]] = {
@@ -78,10 +80,11 @@ _CLASSES: dict[str, tuple[int, ...]] = {word: (index,) for index, word in enumer
     for meaning, aliases in _ALIASES.items()
     for alias in aliases
 }
+_CLASSES |= dict.fromkeys(("face", "human face"), (FACE,))
 
 
 def resolve(prompt: str) -> tuple[int, ...]:
-    """The detector's classes that answer a prompt, as indices into ``WORDS``.
+    """The classes that answer a prompt: indices into ``WORDS``, or ``FACE`` alone.
 
     Letter case, surplus white space, hyphens and the plural do not matter.
 

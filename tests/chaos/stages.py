@@ -64,17 +64,17 @@ def wrap_parent() -> None:
 
 def wrap_model() -> None:
     """The stages of the model process, but for those of its engine."""
-    from worker import publish
+    from worker import parts, publish
     from worker.part_store import PartStore
     from worker.video_job import VideoJob
 
     def of_part(store: PartStore, path: Path) -> str:
         return "state upload" if path.suffix == ".state" else "part upload"
 
-    def of_result(publisher: publish.Publisher, path: Path, name: str) -> str:
-        return "metadata" if name.endswith(".json") else "publish"
+    def of_result(publisher: publish.Publisher, path: Path, kind: str) -> str:
+        return "metadata" if kind == "metadata" else "publish"
 
     wrap(VideoJob, "_fetch", lambda *args: "download")
     wrap(PartStore, "_put", of_part)
-    wrap(publish, "join", lambda *args: "join")
+    wrap(parts, "join", lambda *args: "join")
     wrap(publish.Publisher, "_put", of_result)

@@ -370,4 +370,4 @@ def test_the_work_directory_holds_no_pieces(new_job: NewJob) -> None:
     job = new_job(direction="backward")
     interrupt(job, 30)
     names = {path.name for path in job.folder.glob("work-1/parts/*")}
-    assert names == {"00001-a1.overlay.mp4", "00001-a1.masks.parquet"}
+    assert names == {"00001-a1.overlay.mp4", "00001-a1.masks.parquet", "00001-a1.frames.parquet"}

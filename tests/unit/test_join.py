@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.attempts import times
-from worker.join import join, join_masks, join_videos
+from worker.join import join, join_tables, join_videos
 from worker.predictors.base import FrameResult, Mask, ObjectResult
 from worker.sinks.masks import SCHEMA, MasksSink
 from worker.video.encode import TIME_BASE, Encoder
@@ -99,7 +99,7 @@ def test_joined_tables_have_the_rows_of_a_straight_one(tmp_path: Path) -> None:
         write_masks(tmp_path / f"{number}.parquet", rows[start:end])
         for number, (start, end) in enumerate(itertools.pairwise(cuts))
     ]
-    join_masks(parts, tmp_path / "joined.parquet")
+    join_tables(parts, tmp_path / "joined.parquet")
     straight = pq.read_table(write_masks(tmp_path / "straight.parquet", rows))
     joined = pq.read_table(tmp_path / "joined.parquet")
     assert joined.schema.equals(SCHEMA)
@@ -110,5 +110,5 @@ def test_joined_tables_have_the_rows_of_a_straight_one(tmp_path: Path) -> None:
 
 def test_one_part_is_taken_as_it_is(tmp_path: Path) -> None:
     part = tmp_path / "part.mp4"
-    assert join([part], tmp_path / "whole.mp4") == part
+    assert join(join_videos, [part], tmp_path / "whole.mp4") == part
     assert not (tmp_path / "whole.mp4").exists()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from shoal.errors import CheckpointUnusable, Stopped, StorageUnavailable
+from shoal.results import metadata_name
 from shoal.storage.files import FileStorage
 from tests import media
 from tests.attempts import Job, Line
@@ -318,7 +319,8 @@ def test_nothing_is_committed_without_the_lease(job: Job) -> None:
     with pytest.raises(Stopped):
         job.attempt(Line(stop_at=40, lost_at=1))
     new = set(job.parts) - before
-    assert new == {"00002-a2.overlay.mp4", "00002-a2.masks.parquet"}  # no state: not there
+    pieces = ("overlay.mp4", "masks.parquet", "frames.parquet")
+    assert new == {f"00002-a2.{piece}" for piece in pieces}  # no state: not there
     assert not job.results.exists()
 
 
@@ -330,7 +332,7 @@ def test_nothing_is_published_without_the_lease(job: Job, lost_at: int, publishe
         job.attempt(Line(lost_at=lost_at))
     found = list(job.results.iterdir()) if job.results.exists() else []
     assert len(found) == published
-    assert not any(path.suffix == ".json" for path in found)
+    assert not any(path.name == metadata_name(job.spec) for path in found)
     assert "00001-a1.state" in job.parts  # whoever has the lease may need it
 
 
@@ -366,8 +368,8 @@ def test_parts_that_cannot_be_removed_do_not_spoil_a_published_video(
     assert "is left behind: not now" in caplog.text
 
 
-def test_one_part_is_published_as_it_is(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.join.JOINS", {})
+def test_one_part_is_published_as_it_is(job: Job) -> None:
     complete(job)
+    assert not list(job.folder.glob("work-1/masks.parquet"))  # the piece itself
     assert job.metadata()["parts"] == 1
     assert len(job.overlay_times()) == FRAMES

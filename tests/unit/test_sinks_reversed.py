@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.media import picture, picture_number
+from worker.join import join_tables, join_videos
 from worker.predictors.base import FrameResult, Mask, ObjectResult
 from worker.sinks import reversed as module
 from worker.sinks.base import Sink
@@ -55,7 +56,7 @@ def piece(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> in
 
 
 def test_the_overlay_plays_forward(tmp_path: Path, piece: int) -> None:
-    sink = Reversed(tmp_path / "a.overlay.mp4", overlay)
+    sink = Reversed(tmp_path / "a.overlay.mp4", overlay, join_videos)
     assert sink.name == "overlay"
     feed(sink)
     sink.close()
@@ -70,7 +71,7 @@ def test_the_overlay_plays_forward(tmp_path: Path, piece: int) -> None:
 
 
 def test_the_rows_are_in_the_order_of_frames(tmp_path: Path, piece: int) -> None:
-    sink = Reversed(tmp_path / "a.masks.parquet", masks)
+    sink = Reversed(tmp_path / "a.masks.parquet", masks, join_tables)
     feed(sink)
     sink.close()
     table = pq.read_table(tmp_path / "a.masks.parquet")
@@ -80,7 +81,7 @@ def test_the_rows_are_in_the_order_of_frames(tmp_path: Path, piece: int) -> None
 
 def test_no_more_is_held_than_a_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PIECE_BYTES", 5 * (INFO.frame_bytes + 16))
-    sink = Reversed(tmp_path / "a.masks.parquet", masks)
+    sink = Reversed(tmp_path / "a.masks.parquet", masks, join_tables)
     for index in range(FRAMES - 1, -1, -1):
         sink.write(frame(index), result(index))
         assert len(sink._held) <= 5
@@ -94,8 +95,8 @@ def test_nothing_is_left_of_what_is_given_up(
 ) -> None:
     """Between pieces, in the middle of one, and before the first."""
     monkeypatch.setattr(module, "PIECE_BYTES", 5 * (INFO.frame_bytes + 16))
-    suffix = ".mp4" if open_sink is overlay else ".parquet"
-    sink = Reversed(tmp_path / f"a{suffix}", open_sink)
+    suffix, join = (".mp4", join_videos) if open_sink is overlay else (".parquet", join_tables)
+    sink = Reversed(tmp_path / f"a{suffix}", open_sink, join)
     feed(sink, first)
     sink.abort()
     assert not list(tmp_path.iterdir())
@@ -106,7 +107,7 @@ def test_a_piece_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
         def write(self, frame: Frame, result: FrameResult) -> None:
             raise OSError("no space")
 
-    sink = Reversed(tmp_path / "a.parquet", lambda path: Full(path, INFO))
+    sink = Reversed(tmp_path / "a.parquet", lambda path: Full(path, INFO), join_tables)
     feed(sink)
     with pytest.raises(OSError, match="no space"):
         sink.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from worker.join import join
+from worker.join import Join, join
 from worker.predictors.base import FrameResult
 from worker.sinks.base import Sink
 from worker.video.frame import Frame
@@ -24,14 +24,16 @@ class Reversed:
         name: that of the sink which writes.
     """
 
-    def __init__(self, path: Path, open_sink: Callable[[Path], Sink]) -> None:
+    def __init__(self, path: Path, open_sink: Callable[[Path], Sink], how: Join) -> None:
         """
         Args:
             path: of the file; its pieces lie beside it for a while.
             open_sink: makes the sink for a piece.
+            how: joins pieces.
         """
         self._path = path
         self._open_sink = open_sink
+        self._join = how
         self._pieces: list[Path] = []
         self._held: list[tuple[Frame, FrameResult]] = []
         self._bytes = 0
@@ -50,7 +52,7 @@ class Reversed:
     def close(self) -> None:
         self._flush()
         pieces = self._pieces[::-1]
-        whole = join(pieces, self._path)
+        whole = join(self._join, pieces, self._path)
         if whole != self._path:  # there is but one
             whole.rename(self._path)
         self._remove_pieces()

@@ -5,7 +5,7 @@ Pre- and post-processing follow https://github.com/RangiLyu/nanodet (``demo_onnx
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -44,16 +44,18 @@ class NanoDet:
         self._input = self._session.get_inputs()[0].name
         self._scaler = VideoReformatter()  # one for all frames: it keeps its tables
 
-    def detect(self, picture: av.VideoFrame, prompts: Sequence[tuple[int, ...]]) -> list[Detection]:
+    def detect(
+        self, picture: av.VideoFrame, classes_of: Mapping[int, tuple[int, ...]]
+    ) -> list[Detection]:
         """Find the objects of several prompts in one pass.
 
         Args:
             picture: any size and pixel format.
-            prompts: for each prompt, the indices of the COCO classes that answer it.
+            classes_of: for the label of each prompt, the indices of the COCO classes that
+                answer it.
 
         Returns:
-            Detections of at least ``MIN_SCORE`` and one pixel on each side, within the picture;
-            ``label`` is the index of the prompt.
+            Detections of at least ``MIN_SCORE`` and one pixel on each side, within the picture.
         """
         blob, scale = letterbox(picture, self._scaler)
         outputs = self._session.run(None, {self._input: blob})
@@ -63,7 +65,7 @@ class NanoDet:
         limit = np.array([picture.width, picture.height] * 2, np.float64)
 
         found = []
-        for label, classes in enumerate(prompts):
+        for label, classes in classes_of.items():
             best = scores[:, classes].max(axis=1)
             hot = np.flatnonzero(best >= MIN_SCORE)
             distances = expected_distances(sides[hot]) * strides[hot, None]
@@ -132,7 +134,9 @@ def expected_distances(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     return means
 
 
-def suppress(boxes: NDArray[np.float64], scores: NDArray[np.float32]) -> list[int]:
+def suppress(
+    boxes: NDArray[np.float64], scores: NDArray[np.float32], max_iou: float = MAX_IOU
+) -> list[int]:
     """Non-maximum suppression: indices of the boxes to keep, the best first.
 
     Args:
@@ -140,5 +144,5 @@ def suppress(boxes: NDArray[np.float64], scores: NDArray[np.float32]) -> list[in
         scores: (N,).
     """
     corner_and_size = np.hstack((boxes[:, :2], boxes[:, 2:] - boxes[:, :2]))
-    kept = cv2.dnn.NMSBoxes(corner_and_size.tolist(), scores.tolist(), 0.0, MAX_IOU)
+    kept = cv2.dnn.NMSBoxes(corner_and_size.tolist(), scores.tolist(), 0.0, max_iou)
     return [int(i) for i in kept]

@@ -114,6 +114,12 @@ def cut_out(bgr: Bits, box: Box) -> Mask:
     return trimmed(x0, y0, bits)
 
 
+def inscribed(box: Box, shape: tuple[int, ...]) -> Mask:
+    """The ellipse in a box that lies within an (H, W, ...) frame."""
+    x0, y0, x1, y1 = window(box, shape)
+    return trimmed(x0, y0, ellipse((y1 - y0, x1 - x0)))
+
+
 def _seeds(shape: tuple[int, ...], box: Box) -> Bits:
     """What GrabCut starts from: background outside the box, object at its core."""
     labels = np.full(shape[:2], cv2.GC_BGD, np.uint8)

@@ -9,9 +9,10 @@ constant velocity, kept by an alpha-beta filter; similarity is buffered IoU (Yan
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -112,13 +113,20 @@ class Tracker:
         birth: score from which a detection begins a track.
         max_objects: at most so many confirmed tracks at a time; 0 is no limit. A track that finds
             no room is dropped, and begins anew while it is seen.
+        eager: labels whose tracks are confirmed at first sight, each with a ``birth`` of its own.
     """
 
-    def __init__(self, buffer: float, birth: float = BIRTH, max_objects: int = 0) -> None:
+    def __init__(
+        self,
+        buffer: float,
+        birth: float = BIRTH,
+        max_objects: int = 0,
+        eager: Mapping[int, float] = MappingProxyType({}),
+    ) -> None:
         self.tracks: list[Track] = []
         self._buffer = buffer
         self._birth = birth
-        self._strong = min(STRONG, birth)
+        self._eager = eager
         self._max_objects = max_objects
         self._time_s = 0.0
         self._births = 0
@@ -140,8 +148,8 @@ class Tracker:
         for track in self.tracks:
             track.predict(step_s)
 
-        strong = [d for d in detections if d.score >= self._strong]
-        weak = [d for d in detections if d.score < self._strong]
+        strong = [d for d in detections if d.score >= min(STRONG, self._birth_of(d.label))]
+        weak = [d for d in detections if d not in strong]
         pairs, unseen, unmatched = self._match(self.tracks, strong)
         more, unseen, _ = self._match(unseen, weak)
         for track, detection in pairs + more:
@@ -149,7 +157,7 @@ class Tracker:
         for track in unseen:
             track.miss()
         for detection in unmatched:
-            if detection.score >= self._birth:
+            if detection.score >= self._birth_of(detection.label):
                 self._begin(detection)
         self._judge()
         return [track for track in self.tracks if not track.misses]
@@ -175,10 +183,15 @@ class Tracker:
 
     @classmethod
     def load(
-        cls, state: dict[str, Any], buffer: float, birth: float = BIRTH, max_objects: int = 0
+        cls,
+        state: dict[str, Any],
+        buffer: float,
+        birth: float = BIRTH,
+        max_objects: int = 0,
+        eager: Mapping[int, float] = MappingProxyType({}),
     ) -> Tracker:
         """The tracker that ``dump`` described."""
-        tracker = cls(buffer, birth, max_objects)
+        tracker = cls(buffer, birth, max_objects, eager)
         tracker._time_s = state["time_s"]
         tracker._births = state["births"]
         tracker._confirmations = state["confirmations"]
@@ -215,6 +228,9 @@ class Tracker:
                 pairs.append((free_tracks.pop(row), free_detections.pop(column)))
         return pairs, list(free_tracks.values()), list(free_detections.values())
 
+    def _birth_of(self, label: int) -> float:
+        return self._eager.get(label, self._birth)
+
     def _begin(self, detection: Detection) -> None:
         self._births += 1
         self.tracks.append(
@@ -232,7 +248,7 @@ class Tracker:
         """Confirm, drop and end tracks."""
         for track in self.tracks:
             if track.state is TrackState.TENTATIVE:
-                if track.hits >= HITS_TO_CONFIRM:
+                if track.hits >= HITS_TO_CONFIRM or track.label in self._eager:
                     self._decide(track, True)
                 elif track.age >= CONFIRMATION_FRAMES:
                     self._decide(track, False)
