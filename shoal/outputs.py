@@ -26,6 +26,8 @@ from pydantic import (
 from shoal.errors import InvalidOutput, UnknownOutput
 from shoal.prompts import clean_prompts
 
+CROPS_INDEX = "crops.json"  # in the zip of crops: what each picture is
+
 Colour = Annotated[str, StringConstraints(pattern=r"^#[0-9A-Fa-f]{6}$", to_lower=True)]
 
 

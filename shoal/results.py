@@ -19,6 +19,7 @@ CONTENT_TYPES = {
     ".csv": "text/csv",
     ".txt": "text/plain",
     ".zip": "application/zip",
+    ".jpg": "image/jpeg",
 }
 
 # How the file of each kind of output is called, after the video's stem.
@@ -34,6 +35,7 @@ ENDINGS = {
     "png": "_png.zip",
     "webm-alpha": "_webm-alpha.zip",
     "crops": "_crops.zip",
+    "crops-sheet": "_crops.jpg",
     "redact": "_redacted.mp4",
     "redaction": "_redaction.json",
     "metadata": "_metadata.json",  # written last: who sees it sees every result

@@ -18,18 +18,21 @@ resumed job has the outputs of one that nothing disturbed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from shoal import formats
 from shoal.formats.tables import Tables
 from shoal.jobs import JobSpec
-from shoal.outputs import AnyOutput, Overlay, Redact
+from shoal.outputs import AnyOutput, Crops, Overlay, Redact
+from worker.contact_sheet import write_contact_sheet
 from worker.join import Join, join_tables, join_videos
 from worker.redact.render import redact
 from worker.redact.scenes import LightSink
 from worker.redact.timeline import moments
 from worker.sinks.base import Sink
+from worker.sinks.crops import CropsSink, join_crops
 from worker.sinks.frames import FramesSink
 from worker.sinks.masks import MasksSink
 from worker.sinks.overlay import OverlaySink
@@ -83,7 +86,6 @@ class Made:
         files: local, by kind: ``masks``, ``frames``, and the other streamed outputs.
         folder: on the local disk, for scratch files.
         check: called for each frame that is rendered; raises Stopped if the job must go.
-        beside: files that come with an output, by kind, for whoever makes one to add.
     """
 
     scene: Scene
@@ -92,7 +94,6 @@ class Made:
     files: dict[str, Path]
     folder: Path
     check: Callable[[], None]
-    beside: dict[str, Path] = field(default_factory=dict)
 
 
 def streams(scene: Scene) -> list[Streamed]:
@@ -116,6 +117,13 @@ def _streamed(output: AnyOutput, scene: Scene) -> Streamed | None:
             )
         case Redact():
             return Streamed("light", "light.parquet", LightSink, join_tables)
+        case Crops(per_object=per_object):
+            return Streamed(
+                "crops",
+                "crops.zip",
+                lambda path: CropsSink(path, per_object),
+                partial(join_crops, per_object),
+            )
     return None
 
 
@@ -124,14 +132,14 @@ def is_rendered(outputs: Iterable[AnyOutput]) -> bool:
     return any(isinstance(each, Redact) for each in outputs)
 
 
-def finish(output: AnyOutput, made: Made, path: Path) -> Path:
-    """Make the file of an output, now that all is known.
+def finish(output: AnyOutput, made: Made, path: Path) -> dict[str, Path]:
+    """Make the files of an output, now that all is known.
 
     Args:
-        path: where to write it.
+        path: where to write its file.
 
     Returns:
-        ``path``, or where the file lies already.
+        Where the files lie, by kind: the output's own, and any that comes with it.
 
     Raises:
         Stopped: ``made.check`` said so.
@@ -139,13 +147,18 @@ def finish(output: AnyOutput, made: Made, path: Path) -> Path:
     """
     if isinstance(output, Redact):
         return make_redacted(output, made, path)
-    if output.kind in made.files:
-        return made.files[output.kind]
-    formats.write(output.kind, made.tables, path)
-    return path
+    if output.kind not in made.files:
+        formats.write(output.kind, made.tables, path)
+        return {output.kind: path}
+    file = made.files[output.kind]
+    if isinstance(output, Crops):
+        sheet = made.folder / "sheet.jpg"
+        write_contact_sheet(file, sheet)
+        return {output.kind: file, "crops-sheet": sheet}
+    return {output.kind: file}
 
 
-def make_redacted(output: Redact, made: Made, path: Path) -> Path:
+def make_redacted(output: Redact, made: Made, path: Path) -> dict[str, Path]:
     """Render the redacted video; its report lies beside it."""
     scene, files = made.scene, made.files
     prompts = output.prompts or scene.spec.labels
@@ -158,5 +171,4 @@ def make_redacted(output: Redact, made: Made, path: Path) -> Path:
     report = path.with_suffix(".json")
     text = reporter.report(scene.spec.id, output, list(prompts)).model_dump_json(indent=2)
     report.write_text(text + "\n")
-    made.beside["redaction"] = report
-    return path
+    return {"redact": path, "redaction": report}

@@ -79,8 +79,7 @@ class Publisher:
         made = Made(scene, summary.extent, tables, files, self.work_dir, check)
         self._files["frames"] = files["frames"]
         for output in self.spec.options.outputs:
-            self._files[output.kind] = self._finish(output, made)
-        self._files |= made.beside
+            self._files |= self._finish(output, made)
         self._files["summary"] = path = self.work_dir / "summary.json"
         with writing("the work directory"):
             formats.write("summary", tables, path)
@@ -90,12 +89,12 @@ class Publisher:
         for kind, path in self._files.items():
             self._put(path, kind)
 
-    def _finish(self, output: AnyOutput, made: Made) -> Path:
+    def _finish(self, output: AnyOutput, made: Made) -> dict[str, Path]:
         start = time.perf_counter()
         with writing("the work directory"):
-            path = finish(output, made, self.work_dir / f"output{ENDINGS[output.kind]}")
+            files = finish(output, made, self.work_dir / f"output{ENDINGS[output.kind]}")
         self._seconds[output.kind] = time.perf_counter() - start
-        return path
+        return files
 
     def put_metadata(
         self, info: VideoInfo, summary: Summary, parts: Parts, timings: Mapping[str, float]

@@ -138,6 +138,16 @@ def even_copy(picture: av.VideoFrame, into: av.VideoFrame | None = None) -> av.V
     return copy
 
 
+def cut(picture: av.VideoFrame, x: int, y: int, width: int, height: int) -> av.VideoFrame:
+    """A copy of a window of a yuv420p picture, which lies within it; ``x`` and ``y`` are even."""
+    window = av.VideoFrame(width, height, "yuv420p")
+    copy_tags(picture, window)
+    for target, source, step in zip(planes(window), planes(picture), (1, 2, 2), strict=True):
+        h, w = target.shape
+        np.copyto(target, source[y // step : y // step + h, x // step : x // step + w])
+    return window
+
+
 def upright(picture: av.VideoFrame, orientation: Orientation) -> av.VideoFrame:
     """Convert a decoded picture to yuv420p and turn it upright.
 
