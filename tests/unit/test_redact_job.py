@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from shoal.errors import InvalidOutput, Stopped
+from shoal.errors import InvalidOption, InvalidOutput, Stopped
 from shoal.jobs import Options
 from shoal.outputs import check_fits
 from shoal.records import Progress
@@ -361,7 +361,7 @@ def test_audio_is_kept_muted_or_dropped(video: Path, tmp_path: Path, audio: str)
 def test_redaction_takes_every_frame_unless_told_otherwise() -> None:
     assert Options(outputs=["redact"]).sample_fps == 0
     assert Options(outputs=["overlay"]).sample_fps == 1
-    with pytest.raises(ValueError, match="'redact' needs every frame"):
+    with pytest.raises(InvalidOption, match="'redact' needs every frame"):
         Options(outputs=["redact"], sample_fps=5)
 
 
