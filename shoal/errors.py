@@ -99,6 +99,13 @@ class InvalidOutput(RequestError):
     default_hint = "docs/results.md lists the options of each kind of output."
 
 
+class PackageMissing(RequestError):
+    """What is asked for needs a package that is not installed here."""
+
+    code = "package_missing"
+    default_hint = "pip install 'shoal[read]'"
+
+
 class UnsupportedLocation(RequestError):
     """A URI whose scheme has no storage behind it."""
 

@@ -17,29 +17,39 @@ resumed job has the outputs of one that nothing disturbed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from shoal import formats
 from shoal.formats.tables import Tables
-from shoal.jobs import JobSpec
-from shoal.outputs import AnyOutput, Crops, Overlay, Redact
+from shoal.jobs import Direction, JobSpec
+from shoal.outputs import AnyOutput, Crops, Masks, Overlay, Redact, WebmAlpha
 from worker.contact_sheet import write_contact_sheet
+from worker.cutouts import write_cutouts
 from worker.join import Join, join_tables, join_videos
 from worker.redact.render import redact
 from worker.redact.scenes import LightSink
 from worker.redact.timeline import moments
+from worker.render import with_results
 from worker.sinks.base import Sink
 from worker.sinks.crops import CropsSink, join_crops
 from worker.sinks.frames import FramesSink
 from worker.sinks.masks import MasksSink
 from worker.sinks.overlay import OverlaySink
-from worker.video.frame import VideoInfo
+from worker.video.frame import Frame, VideoInfo
 from worker.video.position import Extent
 from worker.video.sound import add_sound
 from worker.video.source import Source
+
+
+class Reopen(Protocol):
+    """Opens a video for the frames that the job writes, or for ``every`` frame."""
+
+    def __call__(self, *, every: bool = False) -> Source: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +66,7 @@ class Scene:
     source: Path
     info: VideoInfo
     written_fps: float
-    reopen: Callable[[], Source]
+    reopen: Reopen
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +96,7 @@ class Made:
         files: local, by kind: ``masks``, ``frames``, and the other streamed outputs.
         folder: on the local disk, for scratch files.
         check: called for each frame that is rendered; raises Stopped if the job must go.
+        beside: files that come with an output, by kind, for whoever makes one to add.
     """
 
     scene: Scene
@@ -94,6 +105,7 @@ class Made:
     files: dict[str, Path]
     folder: Path
     check: Callable[[], None]
+    beside: dict[str, Path] = field(default_factory=dict)
 
 
 def streams(scene: Scene) -> list[Streamed]:
@@ -108,15 +120,14 @@ def streams(scene: Scene) -> list[Streamed]:
 
 def _streamed(output: AnyOutput, scene: Scene) -> Streamed | None:
     match output:
-        case Overlay():
+        case Overlay() if not is_rendered([output]):
+            labels, fps = scene.spec.labels, scene.written_fps
             return Streamed(
                 "overlay",
                 "overlay.mp4",
-                lambda path: OverlaySink(path, scene.info, scene.spec.labels, scene.written_fps),
+                lambda path: OverlaySink(path, scene.info, labels, fps, output),
                 join_videos,
             )
-        case Redact():
-            return Streamed("light", "light.parquet", LightSink, join_tables)
         case Crops(per_object=per_object):
             return Streamed(
                 "crops",
@@ -124,41 +135,91 @@ def _streamed(output: AnyOutput, scene: Scene) -> Streamed | None:
                 lambda path: CropsSink(path, per_object),
                 partial(join_crops, per_object),
             )
+        case Redact():
+            return Streamed("light", "light.parquet", LightSink, join_tables)
     return None
 
 
 def is_rendered(outputs: Iterable[AnyOutput]) -> bool:
     """Whether the source is read once more for any of them."""
-    return any(isinstance(each, Redact) for each in outputs)
+    return any(
+        isinstance(each, (Redact, WebmAlpha))
+        or (isinstance(each, Overlay) and (each.trails or each.rate == "original"))
+        for each in outputs
+    )
 
 
-def finish(output: AnyOutput, made: Made, path: Path) -> dict[str, Path]:
-    """Make the files of an output, now that all is known.
+def finish(output: AnyOutput, made: Made, path: Path) -> Path:
+    """Make the file of an output, now that all is known.
 
     Args:
-        path: where to write its file.
+        path: where to write it.
 
     Returns:
-        Where the files lie, by kind: the output's own, and any that comes with it.
+        ``path``, or where the file lies already.
 
     Raises:
         Stopped: ``made.check`` said so.
         OSError: the disk is full.
     """
-    if isinstance(output, Redact):
-        return make_redacted(output, made, path)
-    if output.kind not in made.files:
-        formats.write(output.kind, made.tables, path)
-        return {output.kind: path}
-    file = made.files[output.kind]
-    if isinstance(output, Crops):
-        sheet = made.folder / "sheet.jpg"
-        write_contact_sheet(file, sheet)
-        return {output.kind: file, "crops-sheet": sheet}
-    return {output.kind: file}
+    match output:
+        case Overlay():
+            return make_overlay(output, made, path)
+        case Crops():
+            made.beside["crops-sheet"] = sheet = made.folder / "sheet.jpg"
+            write_contact_sheet(made.files["crops"], sheet)
+            return made.files["crops"]
+        case Redact():
+            return make_redacted(output, made, path)
+        case WebmAlpha():
+            with made.scene.reopen() as source, closing(_checked(made, source)) as frames:
+                write_cutouts(with_results(frames, made.tables), made.tables, path, made.folder)
+            return path
+        case Masks():
+            return made.files["masks"]
+    formats.write(output.kind, made.tables, path)
+    return path
 
 
-def make_redacted(output: Redact, made: Made, path: Path) -> dict[str, Path]:
+def make_overlay(output: Overlay, made: Made, path: Path) -> Path:
+    """The overlay with the sound of the source."""
+    drawn = made.files.get("overlay")
+    if drawn is None:
+        drawn = made.folder / "drawn.mp4"
+        _draw_again(output, made, drawn)
+    if not output.audio or add_sound(drawn, made.scene.source, path, "keep") == drawn:
+        return drawn
+    return path
+
+
+def _draw_again(output: Overlay, made: Made, path: Path) -> None:
+    scene, every = made.scene, output.rate == "original"
+    options = scene.spec.options
+    ends_early = options.max_frames or (
+        options.direction is Direction.BACKWARD and options.start_frame is not None
+    )
+    fps = scene.info.fps if every else scene.written_fps
+    with scene.reopen(every=every) as source, closing(_checked(made, source)) as frames:
+        sink = OverlaySink(path, scene.info, scene.spec.labels, fps, output)
+        try:
+            for frame, result in with_results(
+                frames, made.tables, in_between=every, to_the_end=not ends_early
+            ):
+                sink.write(frame, result)
+            sink.close()
+        except BaseException:
+            sink.abort()
+            raise
+
+
+def _checked(made: Made, source: Source) -> Generator[Frame, None, None]:
+    """All frames, unless the job must go."""
+    for frame in source.frames():
+        made.check()
+        yield frame
+
+
+def make_redacted(output: Redact, made: Made, path: Path) -> Path:
     """Render the redacted video; its report lies beside it."""
     scene, files = made.scene, made.files
     prompts = output.prompts or scene.spec.labels
@@ -171,4 +232,5 @@ def make_redacted(output: Redact, made: Made, path: Path) -> dict[str, Path]:
     report = path.with_suffix(".json")
     text = reporter.report(scene.spec.id, output, list(prompts)).model_dump_json(indent=2)
     report.write_text(text + "\n")
-    return {"redact": path, "redaction": report}
+    made.beside["redaction"] = report
+    return path

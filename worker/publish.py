@@ -79,7 +79,8 @@ class Publisher:
         made = Made(scene, summary.extent, tables, files, self.work_dir, check)
         self._files["frames"] = files["frames"]
         for output in self.spec.options.outputs:
-            self._files |= self._finish(output, made)
+            self._files[output.kind] = self._finish(output, made)
+        self._files |= made.beside
         self._files["summary"] = path = self.work_dir / "summary.json"
         with writing("the work directory"):
             formats.write("summary", tables, path)
@@ -89,12 +90,12 @@ class Publisher:
         for kind, path in self._files.items():
             self._put(path, kind)
 
-    def _finish(self, output: AnyOutput, made: Made) -> dict[str, Path]:
+    def _finish(self, output: AnyOutput, made: Made) -> Path:
         start = time.perf_counter()
         with writing("the work directory"):
-            files = finish(output, made, self.work_dir / f"output{ENDINGS[output.kind]}")
+            path = finish(output, made, self.work_dir / f"output{ENDINGS[output.kind]}")
         self._seconds[output.kind] = time.perf_counter() - start
-        return files
+        return path
 
     def put_metadata(
         self, info: VideoInfo, summary: Summary, parts: Parts, timings: Mapping[str, float]

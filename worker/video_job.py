@@ -187,11 +187,14 @@ class VideoJob:
             self.store.folder.mkdir()
         return storage.fetch(self.spec.uri, self.spec.version, self.work_dir)
 
-    def _open(self, path: Path, max_frames: int) -> Source:
+    def _reopen(self, path: Path, *, every: bool = False) -> Source:
+        return self._open(path, max_frames=0, every=every)
+
+    def _open(self, path: Path, max_frames: int, *, every: bool = False) -> Source:
         options = self.spec.options
         return open_source(
             path,
-            sample_fps=options.sample_fps,
+            sample_fps=0 if every else options.sample_fps,
             max_frames=max_frames,
             start_frame=options.start_frame,
             sequence_fps=options.sequence_fps,
@@ -279,7 +282,7 @@ class VideoJob:
 
     def _scene(self, path: Path, info: VideoInfo) -> Scene:
         written_fps = min(self.spec.options.sample_fps or info.fps, info.fps)
-        return Scene(self.spec, path, info, written_fps, partial(self._open, path, max_frames=0))
+        return Scene(self.spec, path, info, written_fps, partial(self._reopen, path))
 
     def _parts(self, scene: Scene) -> Parts:
         self.progress.frames_expected = expected_frames(scene.info, self.spec.options)

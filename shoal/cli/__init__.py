@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from shoal import __version__
-from shoal.cli import demo, jobs, services, stack
+from shoal.cli import demo, export, jobs, services, stack
 from shoal.cli.session import Session, ShoalGroup
 
 EXIT_CODES = """
@@ -60,6 +60,7 @@ app.command(rich_help_panel=WORK)(jobs.watch)
 app.command(rich_help_panel=WORK)(jobs.cancel)
 app.command(rich_help_panel=WORK)(jobs.retry)
 app.command(rich_help_panel=WORK)(jobs.download)
+app.command(rich_help_panel=WORK)(export.export)
 app.command(rich_help_panel=WORK)(jobs.queue)
 app.command(rich_help_panel=RUN)(demo.demo)
 app.command(rich_help_panel=RUN)(stack.up)

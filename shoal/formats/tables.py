@@ -6,13 +6,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pycocotools import mask as coco
+
+from shoal.prompts import labels
+from shoal.results import Metadata
 
 BATCH_ROWS = 4096
 # Rows of so many mask characters are held at a time where rows are grouped by object.
@@ -75,6 +78,20 @@ class Tables:
     height: int
     fps: float
     duration_s: float
+
+    @classmethod
+    def of(cls, metadata: Metadata, stem: str, masks: Path, frames: Path) -> Self:
+        """The tables of published results."""
+        return cls(
+            masks=masks,
+            frames=frames,
+            labels=labels(metadata.prompts, metadata.objects),
+            stem=stem,
+            width=metadata.video.width,
+            height=metadata.video.height,
+            fps=metadata.output_fps,
+            duration_s=metadata.video.duration_s,
+        )
 
     @cached_property
     def _frames(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -40,8 +40,10 @@ def thing(
 
 
 def drawn(picture: av.VideoFrame, *objects: ObjectResult) -> av.VideoFrame:
-    positions = {prompt: n for n, prompt in enumerate(dict.fromkeys(o.prompt for o in objects))}
-    draw(picture, objects, positions, Style.of(picture.height))
+    colours = {
+        prompt: colour_of(n) for n, prompt in enumerate(dict.fromkeys(o.prompt for o in objects))
+    }
+    draw(picture, objects, colours, Style.of(picture.height))
     return picture
 
 

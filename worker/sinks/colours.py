@@ -58,6 +58,12 @@ def colour_of(position: int) -> tuple[int, int, int]:
     return PALETTE[position % len(PALETTE)]
 
 
+def rgb_of(code: str) -> tuple[int, int, int]:
+    """Red, green, blue (0 to 255) of a colour such as ``#e6194b``."""
+    red, green, blue = bytes.fromhex(code.removeprefix("#"))
+    return red, green, blue
+
+
 def to_yuv(rgb: tuple[int, int, int], picture: av.VideoFrame) -> Yuv:
     """The colour as it must be written into this picture's planes (ITU-T H.273, 8.3)."""
     untagged = _BT709 if picture.height >= _HD_HEIGHT else _BT601

@@ -6,27 +6,33 @@ cover: a whole frame is never converted to RGB and back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import NamedTuple, TypeAlias
 
 import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from shoal.outputs import Overlay
 from worker.predictors.base import FrameResult, Mask, ObjectResult
-from worker.sinks.colours import Yuv, colour_of, to_yuv
+from worker.sinks.colours import Yuv, colour_of, rgb_of, to_yuv
 from worker.video.encode import Encoder
 from worker.video.frame import Frame, VideoInfo
 from worker.video.planes import Plane, even_copy, planes
 
 Bits = NDArray[np.uint8]  # 0 or 1
+Trails: TypeAlias = Mapping[int, Sequence[tuple[float, float]]]
 
-OPACITY = 0.45  # of the fill; the outline is opaque
+USUAL = Overlay(kind="overlay")
+
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 MAX_LABEL_CHARS = 24
+TRAIL_S = 3.0  # how much of an object's way is drawn
 
 
 class Style(NamedTuple):
@@ -69,12 +75,20 @@ class Area(NamedTuple):
 class OverlaySink:
     """H.264 video: each object with a translucent fill, an outline and its prompt and id.
 
-    All objects of a prompt have the prompt's colour, which its position in the list decides.
+    All objects of a prompt have the prompt's colour, which its position in the list decides
+    unless the options do. Trails need the frames before: a sink that draws them must get all.
     """
 
     name = "overlay"
 
-    def __init__(self, path: Path, video: VideoInfo, prompts: Sequence[str], fps: float) -> None:
+    def __init__(
+        self,
+        path: Path,
+        video: VideoInfo,
+        prompts: Sequence[str],
+        fps: float,
+        options: Overlay = USUAL,
+    ) -> None:
         """Create the file.
 
         Args:
@@ -82,15 +96,24 @@ class OverlaySink:
             video: the source.
             prompts: all of the job, in its order.
             fps: about how many frames are written per second of video.
+            options: what to draw.
         """
         self._encoder = Encoder(path, video, fps)
-        self._positions = {prompt: position for position, prompt in enumerate(prompts)}
+        self._options = options
+        self._colours = {
+            prompt: rgb_of(options.colours[prompt])
+            if prompt in options.colours
+            else colour_of(position)
+            for position, prompt in enumerate(prompts)
+        }
         self._style = Style.of(video.height)
         self._canvas: av.VideoFrame | None = None
+        self._trails: dict[int, deque[tuple[float, float, float]]] = {}
 
     def write(self, frame: Frame, result: FrameResult) -> None:
         self._canvas = even_copy(frame.picture, self._canvas)
-        draw(self._canvas, result.objects, self._positions, self._style)
+        trails = self._extend_trails(frame, result) if self._options.trails else {}
+        draw(self._canvas, result.objects, self._colours, self._style, self._options, trails)
         self._encoder.write(self._canvas, frame.time_s)
 
     def close(self) -> None:
@@ -99,19 +122,62 @@ class OverlaySink:
     def abort(self) -> None:
         self._encoder.abort()
 
+    def _extend_trails(self, frame: Frame, result: FrameResult) -> Trails:
+        for each in result.objects:
+            x0, y0, x1, y1 = each.box
+            trail = self._trails.setdefault(each.object_id, deque())
+            trail.append((frame.time_s, (x0 + x1) / 2, (y0 + y1) / 2))
+        for object_id, trail in list(self._trails.items()):
+            while trail and trail[0][0] < frame.time_s - TRAIL_S:
+                trail.popleft()
+            if not trail:
+                del self._trails[object_id]
+        shown = {each.object_id for each in result.objects}
+        return {
+            object_id: [(x, y) for _, x, y in trail]
+            for object_id, trail in self._trails.items()
+            if object_id in shown
+        }
+
 
 def draw(
     canvas: av.VideoFrame,
     objects: Sequence[ObjectResult],
-    positions: dict[str, int],
+    rgb: Mapping[str, tuple[int, int, int]],
     style: Style,
+    options: Overlay = USUAL,
+    trails: Trails = MappingProxyType({}),
 ) -> None:
-    """Draw objects on a writable yuv420p picture of even size, labels above all else."""
-    y, u, v = planes(canvas)
-    colours = [to_yuv(colour_of(positions[each.prompt]), canvas) for each in objects]
+    """Draw objects on a writable yuv420p picture of even size, labels above all else.
+
+    Args:
+        rgb: the colour of each prompt.
+        trails: where the centre of objects was, oldest first, in pixels.
+    """
+    whole = planes(canvas)
+    y, u, v = whole
+    colours = [to_yuv(rgb[each.prompt], canvas) for each in objects]
     for each, colour in zip(objects, colours, strict=True):
         if each.mask.bits.any():
-            _paint(y, u, v, each.mask, colour, style.line)
+            _paint(y, u, v, each.mask, colour, style.line, options.opacity)
+    for each, colour in zip(objects, colours, strict=True):
+        if options.boxes:
+            x0, y0, x1, y1 = each.box
+            corners = [(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)]
+            _stroke(whole, corners, colour, style.line)
+        if len(trail := trails.get(each.object_id, ())) > 1:
+            _stroke(whole, trail, colour, 2 * style.line)
+    if options.labels:
+        _write_labels(whole, objects, colours, style)
+
+
+def _write_labels(
+    whole: tuple[Plane, Plane, Plane],
+    objects: Sequence[ObjectResult],
+    colours: Sequence[Yuv],
+    style: Style,
+) -> None:
+    y, u, v = whole
     taken: list[Area] = []
     for each, colour in zip(objects, colours, strict=True):
         label = _label(label_text(each), colour, style)
@@ -119,6 +185,21 @@ def draw(
         taken.append(area)
         y[area.pixels] = label[: area.bottom - area.top, : area.right - area.left]
         u[area.samples], v[area.samples] = colour.u, colour.v
+
+
+def _stroke(
+    whole: tuple[Plane, Plane, Plane],
+    points: Sequence[tuple[float, float]],
+    colour: Yuv,
+    line: int,
+) -> None:
+    """An open line through points, in all planes."""
+    for plane, value, step in zip(whole, colour, (1, 2, 2), strict=True):
+        at = np.round(np.asarray(points) / step).astype(np.int32)
+        drawn = np.ascontiguousarray(plane)
+        cv2.polylines(drawn, [at], False, (value,), max(1, line // step))
+        if drawn is not plane:
+            np.copyto(plane, drawn)
 
 
 def label_text(item: ObjectResult) -> str:
@@ -131,16 +212,18 @@ def label_text(item: ObjectResult) -> str:
     return f"{prompt} #{item.object_id}"
 
 
-def _paint(y: Plane, u: Plane, v: Plane, mask: Mask, colour: Yuv, line: int) -> None:
+def _paint(
+    y: Plane, u: Plane, v: Plane, mask: Mask, colour: Yuv, line: int, opacity: float
+) -> None:
     """Tint the mask's pixels, and cover those within ``line`` pixels of its edge."""
     bits, top, left = _with_even_edges(mask)
     edge = bits - _eroded(bits, line)
     h, w = bits.shape
-    _tint(y[top : top + h, left : left + w], bits, edge, colour.y)
+    _tint(y[top : top + h, left : left + w], bits, edge, colour.y, opacity)
     bits, edge = _halved(bits), _halved(edge)
     rows, columns = slice(top // 2, (top + h) // 2), slice(left // 2, (left + w) // 2)
-    _tint(u[rows, columns], bits, edge, colour.u)
-    _tint(v[rows, columns], bits, edge, colour.v)
+    _tint(u[rows, columns], bits, edge, colour.u, opacity)
+    _tint(v[rows, columns], bits, edge, colour.v, opacity)
 
 
 def _with_even_edges(mask: Mask) -> tuple[Bits, int, int]:
@@ -167,9 +250,9 @@ def _halved(bits: Bits) -> Bits:
     return rows[:, ::2] | rows[:, 1::2]
 
 
-def _tint(window: Plane, bits: Bits, edge: Bits, value: int) -> None:
+def _tint(window: Plane, bits: Bits, edge: Bits, value: int, opacity: float) -> None:
     """Blend ``value`` into the window where ``bits`` are set, and set it at the ``edge``."""
-    tinted = np.asarray(cv2.convertScaleAbs(window, alpha=1 - OPACITY, beta=OPACITY * value))
+    tinted = np.asarray(cv2.convertScaleAbs(window, alpha=1 - opacity, beta=opacity * value))
     tinted[edge.view(np.bool_)] = value
     cv2.copyTo(tinted, bits, window)
 
