@@ -125,8 +125,8 @@ class VideoJob:
         publisher = Publisher(
             self.order, self.predictor, self.settings, self.work_dir, self.why_engine
         )
+        self.progress.frames = 0
         with self._stage("render"):
-            self.progress.frames = 0
             publisher.make_results(parts, scene, summary, self._on_rendered)
         self.progress.frames = summary.frames_written
         with self._stage("publish"):

@@ -162,7 +162,7 @@ class Bridge:
             self._bridge(track, sighting, moment)
             track.see(sighting, moment.time_s)
             return
-        if lost := self._lost_near(sighting, seen):
+        if lost := self._lost_near(sighting, moment.time_s, seen):
             self._bridge(lost, sighting, moment)
             del self._tracks[lost.prompt, lost.object_id]
         self._hold_before(sighting, moment)
@@ -170,13 +170,16 @@ class Bridge:
             *sighting.key, moment.time_s, sighting.box, sighting.score
         )
 
-    def _lost_near(self, sighting: Sighting, seen: Iterable[tuple[str, int]]) -> _Track | None:
+    def _lost_near(
+        self, sighting: Sighting, time_s: float, seen: Iterable[tuple[str, int]]
+    ) -> _Track | None:
         """The nearest track that may have been this object's."""
         near = [
             (distance, track.object_id, track)
             for key, track in self._tracks.items()
             if key not in seen
             and track.prompt == sighting.prompt
+            and time_s - track.seen_s <= self._gap_s
             and (distance := _distance(track.box, sighting.box)) <= REACH
         ]
         return min(near)[2] if near else None
