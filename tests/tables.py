@@ -8,6 +8,8 @@ import av
 import numpy as np
 
 from shoal.formats.tables import Tables
+from shoal.jobs import Options
+from shoal.results import EngineMetadata, Metadata, VideoMetadata, WorkerMetadata
 from worker.predictors.base import FrameResult, Mask, ObjectResult
 from worker.sinks.frames import FramesSink
 from worker.sinks.masks import MasksSink
@@ -28,7 +30,7 @@ SEEN = {  # object id -> prompt, and the written frames that it is on
 def shape(object_id: int, frame: int) -> Mask:
     """A disc that moves to the right; those of different objects overlap."""
     radius = {1: 9, 2: 4}.get(object_id, 6)
-    x, y = 10 + frame, 12 + object_id % 5 * 4
+    x, y = 10 + frame % 40, 12 + object_id % 5 * 4
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     return Mask.from_full((rows - y) ** 2 + (columns - x) ** 2 <= radius**2)
 
@@ -64,3 +66,45 @@ def write_tables(folder: Path, frames: tuple[int, ...] = WRITTEN, empty: bool = 
         fps=FPS,
         duration_s=2.9,
     )
+
+
+def write_results(folder: Path, stem: str = "match") -> dict[str, bytes]:
+    """The files that are read of a finished job, in a folder; and their contents by name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = write_tables(folder)
+    tables.masks.rename(folder / f"{stem}_masks.parquet")
+    tables.frames.rename(folder / f"{stem}_frames.parquet")
+    metadata = Metadata(
+        job_id="0" * 24,
+        created_at="2026-01-01T00:00:00+00:00",
+        video=VideoMetadata(
+            uri="file:///match.mp4",
+            version="1",
+            bytes=1,
+            width=WIDTH,
+            height=HEIGHT,
+            duration_s=2.9,
+            frames_read=30,
+            codec="h264",
+            rotation=0,
+            truncated=False,
+            missing_s=0,
+            decode_errors=0,
+        ),
+        prompts=list(LABELS),
+        options=Options(),
+        frames_processed=len(WRITTEN),
+        original_fps=FPS,
+        parts=1,
+        resumed=0,
+        output_fps=FPS,
+        objects_detected=3,
+        objects_per_prompt={"person": 2, "ball": 1, "dog": 0},
+        outputs={},
+        engine=EngineMetadata(name="cpu", device="cpu", versions={}),
+        timings={},
+        worker=WorkerMetadata(name="w", host="h", model_loads=1, attempt=1),
+        shoal_version="0",
+    )
+    (folder / f"{stem}_metadata.json").write_text(metadata.model_dump_json())
+    return {path.name: path.read_bytes() for path in folder.iterdir()}

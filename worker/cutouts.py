@@ -19,7 +19,6 @@ import cv2
 import numpy as np
 from av.container import OutputContainer
 from av.video.stream import VideoStream
-from pycocotools import mask as coco
 
 from shoal.formats.tables import Tables
 from worker.predictors.base import FrameResult, ObjectResult
@@ -136,17 +135,16 @@ def write_cutouts(
 def plan(tables: Tables) -> list[Cutout]:
     """Each object's video, by object id. One whose masks are all empty has none."""
     found: dict[int, dict[str, Any]] = {}
-    for batch in tables.batches():
-        boxes = coco.toBbox([row.coco_rle for row in batch]).astype(int)
-        for row, (_, _, w, h) in zip(batch, boxes.tolist(), strict=True):
-            if not w:
-                continue
-            one = found.setdefault(
-                row.object_id,
-                {"prompt": row.prompt, "first": row, "last": row, "width": 0, "height": 0},
-            )
-            one["last"] = row
-            one["width"], one["height"] = max(one["width"], w), max(one["height"], h)
+    for row in tables.rows():
+        _, _, w, h = row.window
+        if not w:
+            continue
+        one = found.setdefault(
+            row.object_id,
+            {"prompt": row.prompt, "first": row, "last": row, "width": 0, "height": 0},
+        )
+        one["last"] = row
+        one["width"], one["height"] = max(one["width"], w), max(one["height"], h)
     return [
         Cutout(
             object_id=object_id,

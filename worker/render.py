@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pycocotools import mask as coco
-
 from shoal.formats.tables import Row, Tables
 from worker.predictors.base import FrameResult, Mask, ObjectResult
 from worker.video.frame import Frame
@@ -36,7 +34,7 @@ def with_results(
 
 def object_of(row: Row) -> ObjectResult:
     """A row of the mask table as the sinks know it."""
-    x, y, w, h = coco.toBbox(row.coco_rle).astype(int).tolist()
+    x, y, w, h = row.window
     mask = Mask(x, y, row.mask()[y : y + h, x : x + w])
     box = (row.box_x0, row.box_y0, row.box_x1, row.box_y1)
     return ObjectResult(row.object_id, row.prompt, row.score, box, mask, row.detection_score)

@@ -37,4 +37,4 @@ def _areas(batch: pa.RecordBatch) -> pa.Array[Any]:
         {"size": [height, width], "counts": rle}
         for rle, height, width in zip(*columns, strict=True)
     ]
-    return pa.array(coco.area(masks) if masks else [], pa.int64())
+    return pa.array([int(coco.area(mask)) for mask in masks], pa.int64())

@@ -14,9 +14,8 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pycocotools import mask as coco
 
-from shoal.formats.tables import Row, Tables
+from shoal.formats.tables import Row, Tables, areas
 
 MAX_PALETTE = 255
 LEVEL = 1  # of deflate: masks are flat, more gains little
@@ -43,12 +42,11 @@ def write(tables: Tables, path: Path) -> None:
 
 
 def _paint(picture: NDArray[np.generic], rows: list[Row], values: dict[int, int]) -> None:
-    rles = [row.coco_rle for row in rows]
-    sizes = coco.area(rles) if rles else []
-    for place in np.argsort(-np.asarray(sizes, np.int64), kind="stable"):
-        x, y, w, h = coco.toBbox(rles[place]).astype(int)
+    largest_first = sorted(zip(areas(rows), rows, strict=True), key=lambda each: -each[0])
+    for _, row in largest_first:
+        x, y, w, h = row.window
         window = picture[y : y + h, x : x + w]
-        window[rows[place].mask()[y : y + h, x : x + w] > 0] = values[rows[place].object_id]
+        window[row.mask()[y : y + h, x : x + w] > 0] = values[row.object_id]
 
 
 def _encoded(picture: NDArray[np.generic]) -> bytes:

@@ -50,6 +50,12 @@ class Row(NamedTuple):
         """The mask as pycocotools takes it."""
         return {"size": [self.height, self.width], "counts": self.rle}
 
+    @property
+    def window(self) -> tuple[int, int, int, int]:
+        """Left, top, width and height of the mask's window, in pixels; 0 if it is empty."""
+        x, y, w, h = coco.toBbox(self.coco_rle).astype(int).tolist()
+        return x, y, w, h
+
     def mask(self) -> NDArray[np.uint8]:
         """(height, width) of 0 and 1."""
         return np.asarray(coco.decode(self.coco_rle), np.uint8)
@@ -189,5 +195,8 @@ def _lists(batch: pa.RecordBatch) -> list[list[Any]]:
 
 
 def areas(rows: Sequence[Row]) -> list[int]:
-    """How many pixels each mask has."""
-    return [int(area) for area in coco.area([row.coco_rle for row in rows])] if rows else []
+    """How many pixels each mask has.
+
+    One by one: pycocotools 2.0.11 cannot take more than 255 at a time, and 63 for their boxes.
+    """
+    return [int(coco.area(row.coco_rle)) for row in rows]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -216,3 +217,26 @@ def test_a_video_without_objects(tmp_path: Path, kind: str) -> None:
         assert len(zipfile.ZipFile(path).namelist()) == len(WRITTEN) + 1
     else:
         assert len(path.read_text().splitlines()) == (kind == "csv")
+
+
+@pytest.fixture(scope="module")
+def long_tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tables]:
+    """More rows than are read at a time, and more than pycocotools takes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SEEN, 1, ("person", range(5000)))
+        yield write_tables(tmp_path_factory.mktemp("long"), frames=tuple(range(5000)))
+
+
+@pytest.mark.parametrize("kind", formats.MODULES)
+def test_a_long_video(long_tables: Tables, kind: str) -> None:
+    rows = 5000 + 5 + 4
+    path = write(kind, long_tables, f"long-{kind}")
+    if kind == "coco":
+        assert len(COCO(path).getAnnIds()) == rows
+    elif kind in ("mot", "csv"):
+        assert len(path.read_text().splitlines()) == rows + (kind == "csv")
+    elif kind == "png":
+        assert len(zipfile.ZipFile(path).namelist()) == 5001
+    else:
+        read = json.loads(path.read_text())
+        assert len(read.get("annotations", read.get("tracks"))) == 3

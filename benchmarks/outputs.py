@@ -1,0 +1,124 @@
+"""What outputs cost: ``python benchmarks/outputs.py [--json] [--rounds N]``.
+
+The same job over and over, from the file to published results, with the CPU engine:
+
+- usual: overlay and mask table alone
+- all: every other format besides: YouTube-VIS, COCO, MOT, CSV, PNG, cut-outs, crops
+
+``cost_of_all`` is what the second takes more than the first, as a share of the first: the median
+over rounds in which both run one after the other, so that what else the machine does in the
+meantime matters little. One run before is not counted. The table then tells how long each output
+was busy in the last run of all; streamed ones are so while others work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+ROOT = Path(__file__).resolve().parent.parent
+if not __package__:  # run by its path: benchmarks are not installed
+    sys.path.insert(0, str(ROOT))
+
+from benchmarks.report import machine, print_json, print_table  # noqa: E402
+from shoal.jobs import JobSpec, Options  # noqa: E402
+from shoal.outputs import KINDS  # noqa: E402
+from shoal.records import Progress  # noqa: E402
+from shoal.results import Metadata, result_name  # noqa: E402
+from shoal.settings import Settings  # noqa: E402
+from shoal.storage import storage_for  # noqa: E402
+from worker.link import Run, Why  # noqa: E402
+from worker.predictors import load  # noqa: E402
+from worker.predictors.base import Predictor  # noqa: E402
+from worker.video_job import VideoJob  # noqa: E402
+
+PACKAGES = ("av", "opencv-python-headless", "numpy", "pyarrow", "pycocotools", "pillow")
+PROMPTS = ("person", "bicycle", "car")
+USUAL = ("overlay", "masks")
+ALL = tuple(kind for kind in KINDS if kind != "redact")  # which shows no overlay beside it
+
+
+class Line:
+    """A parent that wants nothing."""
+
+    why: Why | None = None
+
+    def report(self, progress: Progress, *, now: bool = False) -> None: ...
+
+    def happened(self, event: Literal["part", "resumed"], **detail: int) -> None: ...
+
+    def ask_to_commit(self) -> None: ...
+
+
+def run(
+    video: Path, folder: Path, engine: Predictor, outputs: Sequence[str], fps: float
+) -> tuple[float, Mapping[str, float]]:
+    """Seconds that one job takes, and its timings."""
+    folder.mkdir()
+    settings = Settings(data_dir=folder, file_roots=(video.parent,))
+    info = storage_for(video.as_uri(), settings).stat(video.as_uri())
+    spec = JobSpec(
+        uri=info.uri,
+        version=info.version,
+        size=info.size,
+        prompts=PROMPTS,
+        options=Options.model_validate({"sample_fps": fps, "outputs": list(outputs)}),
+        results=f"{settings.results_root}/video",
+    )
+    work_dir = folder / "work"
+    work_dir.mkdir()
+    order = Run(spec=spec, worker="w", attempt=1, model_loads=1, work_dir=str(work_dir))
+    start = time.perf_counter()
+    VideoJob(order, Line(), engine, settings).run()
+    spent = time.perf_counter() - start
+    metadata = folder / "results/video" / spec.id / result_name(spec, "metadata")
+    return spent, Metadata.model_validate_json(metadata.read_bytes()).timings
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
+    parser.add_argument("--rounds", type=int, default=5, help="[default: 5]")
+    parser.add_argument("--fps", type=float, default=0, help="as sample_fps [default: all frames]")
+    parser.add_argument(
+        "--clip",
+        type=Path,
+        default=Path(os.environ.get("SHOAL_SAMPLE_CLIP", ROOT / "demo/bikes.mp4")),
+        help="any video [default: $SHOAL_SAMPLE_CLIP or demo/bikes.mp4]",
+    )
+    options = parser.parse_args()
+    if not options.clip.is_file():
+        parser.error(f"there is no clip at {options.clip}: give one with --clip")
+    print(machine(PACKAGES), flush=True)
+    engine, clip = load("cpu"), options.clip.resolve()
+    usual: list[float] = []
+    full: list[float] = []
+    with tempfile.TemporaryDirectory(prefix="shoal-benchmark-") as name:
+        folders = (Path(name) / str(number) for number in itertools.count())
+        _, timings = run(clip, next(folders), engine, ALL, options.fps)
+        for _ in range(options.rounds):
+            usual.append(run(clip, next(folders), engine, USUAL, options.fps)[0])
+            spent, timings = run(clip, next(folders), engine, ALL, options.fps)
+            full.append(spent)
+    cost = statistics.median(ours / base - 1 for ours, base in zip(full, usual, strict=True))
+    rows = [
+        ("usual", f"{statistics.median(usual):.2f}", f"{min(usual):.2f} to {max(usual):.2f}"),
+        ("all", f"{statistics.median(full):.2f}", f"{min(full):.2f} to {max(full):.2f}"),
+        *((f"  {kind} busy", f"{timings[kind]:.2f}", "") for kind in ("predict", *ALL)),
+    ]
+    print_table(("job", "seconds", "range"), rows)
+    print(f"all formats cost {100 * cost:.1f} % over overlay and masks alone")
+    if options.json:
+        print_json({"cost_of_all": round(cost, 3), "usual_s": statistics.median(usual)})
+
+
+if __name__ == "__main__":
+    main()
