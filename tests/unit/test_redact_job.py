@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from shoal.errors import InvalidOption, InvalidOutput, Stopped
+from shoal.cli.outputs import read_outputs
+from shoal.errors import InvalidOption, InvalidOutput, InvalidPrompt, Stopped
 from shoal.jobs import Options
-from shoal.outputs import check_fits
+from shoal.outputs import check_fits, parse_outputs, prompts_of
 from shoal.records import Progress
 from shoal.results import result_name
 from tests.attempts import Job, Line, times
@@ -381,3 +382,14 @@ def test_only_the_prompts_named_are_hidden(video: Path, tmp_path: Path) -> None:
     job.attempt()
     assert looks([redacted(job)]) == (FRAMES, FRAMES)
     assert report(job)["frames_redacted"] == 0
+
+
+def test_prompts_are_named_as_a_list_or_joined_by_plus() -> None:
+    [_, listed] = parse_outputs({"kind": "redact", "prompts": ["face", " license  plate "]})
+    [_, joined] = read_outputs(["redact:prompts=face+license plate"])
+    assert listed == joined
+    assert prompts_of([joined]) == ("face", "license plate")
+    with pytest.raises(InvalidOutput, match=r"redact\.prompts"):
+        parse_outputs({"kind": "redact", "prompts": 5})
+    with pytest.raises(InvalidPrompt):
+        parse_outputs({"kind": "redact", "prompts": ["face", ""]})
