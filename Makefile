@@ -14,6 +14,7 @@ CLIP := $(DEMO)/bikes.mp4
 
 VIDEO ?= $(CLIP)
 PROMPTS ?= person,car
+OUTPUT ?=
 KEEP ?=
 
 # What tests/sam3 need: SAM3's real code, on a small checkpoint. A build of torch for the CPU does.
@@ -31,7 +32,7 @@ N ?= 40
 .PHONY: demo dev test test-gpu check bench shots chaos clean
 
 demo: $(VENV)/.up $(CLIP)
-	@$(BIN)/shoal demo "$(VIDEO)" --prompts "$(PROMPTS)" --dir "$(DEMO)" $(if $(KEEP),--keep)
+	@$(BIN)/shoal demo "$(VIDEO)" --prompts "$(PROMPTS)" --dir "$(DEMO)" $(OUTPUT:%=--output %) $(if $(KEEP),--keep)
 
 dev: $(VENV)/.dev $(CLIP)
 

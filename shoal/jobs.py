@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from shoal.errors import InvalidOption
 from shoal.outputs import USUAL, Outputs, Redact, parse_outputs
 from shoal.prompts import Removal, VisualPrompt, labels
 
@@ -105,7 +106,7 @@ class Options(BaseModel):
     @model_validator(mode="after")
     def _redaction_skips_no_frame(self) -> Self:
         if self.sample_fps and any(isinstance(each, Redact) for each in self.outputs):
-            raise ValueError("'redact' needs every frame: leave out 'sample_fps'")
+            raise InvalidOption("'redact' needs every frame", hint="Leave out 'sample_fps'.")
         return self
 
     outputs: Outputs = Field(

@@ -221,9 +221,9 @@ def _checked(made: Made, source: Source) -> Generator[Frame, None, None]:
 
 def make_redacted(output: Redact, made: Made, path: Path) -> Path:
     """Render the redacted video; its report lies beside it."""
-    scene, files = made.scene, made.files
+    scene = made.scene
     prompts = output.prompts or scene.spec.labels
-    decided = moments(files["frames"], files["masks"], files["light"], prompts, output.gap_seconds)
+    decided = moments(made.tables, made.files["light"], prompts, output.gap_seconds)
     silent = made.folder / "silent.mp4"
     with scene.reopen() as source:
         reporter = redact(source, decided, output, silent, made.check)

@@ -122,8 +122,8 @@ class VideoJob:
             self.why_engine,
             may_write=self.control.ask_to_commit,
         )
+        self.progress.frames = 0
         with self._stage("render"):
-            self.progress.frames = 0
             publisher.make_results(parts, scene, summary, self._on_rendered)
         self.progress.frames = summary.frames_written
         with self._stage("publish"):

@@ -14,12 +14,13 @@ import typer
 from rich.console import Console
 
 from shoal.cli import output
+from shoal.cli.outputs import read_outputs
 from shoal.cli.stack import StackLog, running, serve
 from shoal.errors import SourceNotFound, StackError
 from shoal.exits import Exit
 from shoal.jobs import State
+from shoal.outputs import USUAL, AnyOutput
 from shoal.prompts import clean_prompts
-from shoal.results import overlay_name
 
 POLL_S = 0.3
 
@@ -35,6 +36,10 @@ def demo(
     folder: Annotated[Path, typer.Option("--dir", help="Where its results and its log go.")] = Path(
         "demo"
     ),
+    outputs: Annotated[
+        list[str] | None,
+        typer.Option("--output", "-o", metavar="KIND[:OPTION=VALUE,...]", help="What to write."),
+    ] = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave everything up afterwards, until Ctrl-C.")
     ] = False,
@@ -43,11 +48,12 @@ def demo(
     from shoal.cli.views import show_failure
 
     wanted = clean_prompts([prompt for prompt in prompts.split(",") if prompt.strip()])
+    kinds = read_outputs(outputs) if outputs else USUAL
     if not video.exists():
         raise SourceNotFound(f"no such file: {video}", hint="Check the path.")
     with _logged(folder) as log, _started(folder, log) as (stack, client):
         output.err.print(f"Shoal is up at {stack.url}, its log in {folder / 'shoal.log'}")
-        record = _process(client, stack, video, wanted)
+        record = _process(client, stack, video, wanted, kinds)
         if record is None:
             raise typer.Exit(Exit.INTERRUPTED)
         if record.state != State.SUCCEEDED:
@@ -55,9 +61,10 @@ def demo(
             raise typer.Exit(Exit.FAILED)
         _show(record)
         if keep:
-            overlay = quote(overlay_name(record.spec))
+            shown = next((name for name in record.results if name.endswith(".mp4")), "")
             output.err.print(f"Still up at {stack.url}, until Ctrl-C. In a browser:")
-            output.err.print(f"  the overlay  {stack.url}/videos/{record.id}/results/{overlay}")
+            address = f"{stack.url}/videos/{record.id}/results/{quote(shown)}"
+            output.err.print(f"  the results  {address}")
             output.err.print(f"  the API      {stack.url}/docs")
             serve(stack, log)
 
@@ -87,12 +94,18 @@ def _started(folder: Path, log: StackLog) -> Iterator[tuple[Stack, Client]]:
         yield stack, client
 
 
-def _process(client: Client, stack: Stack, video: Path, prompts: tuple[str, ...]) -> Record | None:
+def _process(
+    client: Client,
+    stack: Stack,
+    video: Path,
+    prompts: tuple[str, ...],
+    outputs: tuple[AnyOutput, ...],
+) -> Record | None:
     """The job's record once it is final; ``None`` after Ctrl-C."""
     from shoal.cli.watching import reporter
 
     uri = client.upload(video).uri
-    job = client.submit(uri, prompts, sample_fps=0)
+    job = client.submit(uri, prompts, sample_fps=0, outputs=outputs)
     with reporter() as report:
         while not stack.stop_asked:
             stack.check()

@@ -16,6 +16,7 @@ from shoal.cli.session import Batch, Json, Session, resolve, session_of
 from shoal.errors import ResultNotFound
 from shoal.exits import Exit
 from shoal.jobs import Direction, State
+from shoal.outputs import prompts_of
 from shoal.prompts import clean_prompts
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def submit(
     """
     from shoal.cli.watching import follow
 
+    wanted = read_outputs(outputs) if outputs else ()
     given = {
         "sample_fps": sample_fps,
         "max_frames": max_frames,
@@ -103,14 +105,15 @@ def submit(
         "allow_truncated": allow_truncated or None,
         "direction": direction,
         "start_frame": start_frame,
-        "outputs": read_outputs(outputs) if outputs else None,
+        "outputs": wanted or None,
     }
     options = {name: value for name, value in given.items() if value is not None}
-    if not prompt and not objects:
+    named = prompts_of(wanted)
+    if not prompt and not objects and not named:
         raise typer.BadParameter("Give --prompt, --objects or both.")
     # Before anything is uploaded:
     pointed = read_objects(objects)
-    prompts = clean_prompts(prompt or [], may_lack=bool(pointed))
+    prompts = clean_prompts([*(prompt or []), *named], may_lack=bool(pointed))
     removals = [parse_removal(text) for text in remove_object or []]
     if name or any(map(is_pattern, sources)):
         if removals:

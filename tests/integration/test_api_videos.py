@@ -276,3 +276,36 @@ def test_an_engine_that_no_worker_could_run_is_refused_with_the_reason(
     assert answer().status_code == 200
     announce_worker("two", "cuda:0 GPU")
     assert answer().status_code == 200
+
+
+REDACT = {"kind": "redact", "prompts": ["face"]}
+
+
+def test_the_prompts_of_a_redaction_are_prompts_of_the_job(
+    http: httpx.Client, video: Path, queue: JobQueue
+) -> None:
+    response = submit(http, video, options={"outputs": [REDACT]})
+    spec = queue.records.get(response.json()["id"]).spec
+    assert spec.prompts == ("person", "face")
+    assert spec.options.sample_fps == 0
+    alone = submit(http, video, prompts=[], options={"outputs": [REDACT]})
+    assert queue.records.get(alone.json()["id"]).spec.prompts == ("face",)
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"outputs": ["redact", "overlay"]}, "invalid_output"),
+        ({"outputs": ["redact"], "max_objects": 3}, "invalid_output"),
+        ({"outputs": [{"kind": "redact", "style": "swirl"}]}, "invalid_output"),
+        ({"outputs": ["redact"], "sample_fps": 2}, "invalid_option"),
+        (
+            {"outputs": [{"kind": "redact", "prompts": ["license plate"]}], "engine": "cpu"},
+            "unknown_prompt",
+        ),
+    ],
+)
+def test_what_a_redaction_cannot_go_with_is_refused(
+    http: httpx.Client, video: Path, options: dict[str, Any], code: str
+) -> None:
+    assert code_of(submit(http, video, options=options)) == (422, code)

@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import pairwise
 
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in frame pixels
 
@@ -144,7 +145,7 @@ class Bridge:
             elif key not in seen and since_s <= self._margin_s:
                 moment.covers.append(track.held(moment.time_s))
         # One frame more stays: a scene that begins may reach into it.
-        while len(self._window) > 1 and self._window[1].time_s < moment.time_s - self._gap_s:
+        while len(self._window) > 1 and moment.time_s - self._window[1].time_s > self._gap_s:
             yield self._window.popleft()
 
     def finish(self) -> Iterator[Moment]:
@@ -161,7 +162,7 @@ class Bridge:
             self._bridge(track, sighting, moment)
             track.see(sighting, moment.time_s)
             return
-        if lost := self._lost_near(sighting, seen):
+        if lost := self._lost_near(sighting, moment.time_s, seen):
             self._bridge(lost, sighting, moment)
             del self._tracks[lost.prompt, lost.object_id]
         self._hold_before(sighting, moment)
@@ -169,13 +170,16 @@ class Bridge:
             *sighting.key, moment.time_s, sighting.box, sighting.score
         )
 
-    def _lost_near(self, sighting: Sighting, seen: Iterable[tuple[str, int]]) -> _Track | None:
+    def _lost_near(
+        self, sighting: Sighting, time_s: float, seen: Iterable[tuple[str, int]]
+    ) -> _Track | None:
         """The nearest track that may have been this object's."""
         near = [
             (distance, track.object_id, track)
             for key, track in self._tracks.items()
             if key not in seen
             and track.prompt == sighting.prompt
+            and time_s - track.seen_s <= self._gap_s
             and (distance := _distance(track.box, sighting.box)) <= REACH
         ]
         return min(near)[2] if near else None
@@ -205,12 +209,11 @@ class Bridge:
         reaches_border = (
             moment.time_s - self._scene_starts_s <= self._gap_s and sighting.score >= UNCERTAIN
         )
-        earlier = list(self._window)[:-1]
-        for each, next_one in zip(earlier, [*earlier[1:], moment], strict=True):
+        for each, following in pairwise(self._window):
             if each.scene != moment.scene:
-                is_held = next_one.scene == moment.scene and reaches_border
+                is_held = following.scene == moment.scene and reaches_border
             else:
-                is_held = reaches_border or each.time_s >= moment.time_s - self._margin_s
+                is_held = reaches_border or moment.time_s - each.time_s <= self._margin_s
             if is_held:
                 each.covers.append(cover)
 
@@ -223,7 +226,7 @@ class Bridge:
             if end_s - track.seen_s > self._gap_s or track.score < UNCERTAIN:
                 continue
             for each in self._window:
-                if each.time_s > track.seen_s + self._margin_s:  # until then it is held already
+                if each.time_s - track.seen_s > self._margin_s:  # until then it is held already
                     each.covers.append(track.held(each.time_s))
             if following:
                 following.covers.append(track.held(following.time_s))

@@ -1,12 +1,12 @@
 """The pass that writes the redacted video: the source is read again when all is known.
 
-No picture of the source is written before. A frame of which nothing is known is not
-written either.
+No picture of the source is written before. A frame of which nothing is known is not written at all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 from shoal.errors import InternalError
@@ -61,9 +61,9 @@ def redact(
 
 def _pairs(source: Source, decided: Iterator[Moment]) -> Iterator[tuple[Frame, Moment]]:
     """Each frame of which something is known, with that."""
-    frames = source.frames()
-    for moment in decided:
-        frame = next((each for each in frames if each.index >= moment.index), None)
-        if frame is None or frame.index > moment.index:
-            raise InternalError(f"frame {moment.index} is not there when the video is read again")
-        yield frame, moment
+    with closing(source.frames()) as frames:
+        for moment in decided:
+            frame = next((each for each in frames if each.index >= moment.index), None)
+            if frame is None or frame.index > moment.index:
+                raise InternalError(f"frame {moment.index} is not there when read again")
+            yield frame, moment
