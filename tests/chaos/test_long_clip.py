@@ -11,7 +11,7 @@ from benchmarks import clip
 from tests.chaos.long_clip import BLOWS, HEIGHT, RATE, WIDTH, LongClip, sam3_environment
 from tests.processes import Processes
 
-FRAMES = 150
+FRAMES = 100
 
 
 @pytest.mark.parametrize("engine", ["cpu", "sam3"])
@@ -26,9 +26,9 @@ def test_a_video_struck_three_times_ends_as_a_straight_one(
     video.parent.mkdir(parents=True)
     clip.write(str(sample_clip), str(video), FRAMES, WIDTH, HEIGHT, RATE)
     runs = LongClip(processes, engine, env, limit_s=120)
-    result = runs.run(video, 0, random.Random(7), BLOWS[:3])
+    result = runs.run(video, 0, random.Random(7), BLOWS[:3], until=0.4)
     assert result.frames == FRAMES
     assert result.rows > 20
     assert result.same_rows
     assert result.same_times
-    assert len(result.blows) == 3
+    assert result.resumed
