@@ -71,7 +71,8 @@ def ask_to_drain(redis: Redis, namespace: str, name: str) -> WorkerInfo:
     for worker in list_workers(redis, namespace):
         if worker.name == name:
             redis.sadd(_draining_key(namespace), name)
-            return worker.model_copy(update={"draining": True})
+            worker.draining = True
+            return worker
     raise WorkerNotFound(f"there is no worker {name}")
 
 
@@ -95,9 +96,13 @@ def list_workers(redis: Redis, namespace: str) -> list[WorkerInfo]:
     if gone:
         redis.srem(_names_key(namespace), *gone)
         redis.srem(_draining_key(namespace), *gone)
+    asked = {text(name) for name in redis.smembers(_draining_key(namespace))}
     return [
-        WorkerInfo.model_validate({text(k): text(v) for k, v in fields.items()})
-        for fields in found.values()
+        WorkerInfo.model_validate(
+            {text(k): text(v) for k, v in fields.items()}
+            | ({"draining": True} if name in asked else {})  # before its next beat says so
+        )
+        for name, fields in found.items()
         if fields
     ]
 

@@ -38,6 +38,9 @@ class RQMirror(BaseWorker):
         self.prepare_job_execution(job)
 
     def beat(self, job: Job | None) -> None:
+        if not self.connection.hexists(self.key, "birth"):  # a new server, or a long freeze
+            self.connection.delete(self.key)
+            self.appear()
         if job is not None and self.execution is not None:
             self.maintain_heartbeats(job)
         else:

@@ -49,14 +49,12 @@ class Result:
     Attributes:
         blows: each with the written frame at which it fell.
         resumed: the frames after which the interrupted run went on.
-        redone: written frames that were lost and made again, all blows together.
     """
 
     frames: int
     rows: int
     blows: list[tuple[str, int]]
     resumed: list[int]
-    redone: int
     same_rows: bool
     same_times: bool
     straight_s: float
@@ -80,9 +78,14 @@ class LongClip:
         video: Path,
         sample_fps: float,
         chance: random.Random,
-        kinds_of: Sequence[str] = BLOWS,
+        kinds: Sequence[str] = BLOWS,
+        until: float = 0.9,
     ) -> Result:
         """
+        Args:
+            kinds: of blows, one each, in any order.
+            until: the share of the video in which they fall; one that comes too late does not.
+
         Raises:
             AssertionError: one of the runs did not come to its end.
         """
@@ -90,18 +93,21 @@ class LongClip:
         worker = self._start()
         straight, straight_s = self._straight(video, sample_fps)
         frames = straight.summary["frames_processed"]
-        kinds = chance.sample(kinds_of, len(kinds_of))
-        points = sorted(chance.sample(range(2, frames * 3 // 4), len(kinds)))
+        order = chance.sample(kinds, len(kinds))
+        points = sorted(chance.sample(range(2, int(frames * until)), len(kinds)))
         again = video.with_name(f"again-{video.name}")
         again.write_bytes(video.read_bytes())
         began = time.monotonic()
         job_id = self._submit(again, sample_fps)
         blows = []
-        for number, (kind, point) in enumerate(zip(kinds, points, strict=True), start=1):
+        for number, (kind, point) in enumerate(zip(order, points, strict=True), start=1):
             eventually(
                 lambda n=number, f=point: self._is_at(job_id, n, f), f"{point}", self.limit_s
             )
-            blows.append((kind, self.queue.records.get(job_id).progress.frames))
+            record = self.queue.records.get(job_id)
+            if record.state.is_final:
+                break
+            blows.append((kind, record.progress.frames))
             worker = self._strike(worker, kind)
         record = self._done(job_id)
         interrupted_s = time.monotonic() - began
@@ -115,7 +121,6 @@ class LongClip:
             rows=len(rows(straight)),
             blows=blows,
             resumed=resumed,
-            redone=self._redone(job_id, blows),
             same_rows=rows(record) == rows(straight),
             same_times=overlay_times(record) == overlay_times(straight),
             straight_s=straight_s,
@@ -146,9 +151,8 @@ class LongClip:
 
     def _is_at(self, job_id: str, attempt: int, frames: int) -> bool:
         record = self.queue.records.get(job_id)
-        assert not record.state.is_final, f"{record.state} before frame {frames}: {record.error}"
         progress = record.progress
-        return (
+        return record.state.is_final or (
             record.state == State.RUNNING
             and record.attempt >= attempt
             and progress.stage in TRACKS
@@ -168,16 +172,6 @@ class LongClip:
         record = self.processes.wait_state(job_id, "succeeded", "failed", timeout_s=self.limit_s)
         assert record.state == State.SUCCEEDED, record.error
         return record
-
-    def _redone(self, job_id: str, blows: list[tuple[str, int]]) -> int:
-        """Frames written when a blow fell, less those that were saved until the next attempt."""
-        saved, kept = 0, []
-        for event in self.queue.records.timeline(job_id):
-            if event.event == "part":
-                saved = event.detail["frames"]
-            elif event.event in ("preempted", "lost", "failure"):
-                kept.append(saved)
-        return sum(max(0, at - frames) for (_, at), frames in zip(blows, kept, strict=True))
 
 
 def rows(record: Record) -> list[dict[str, Any]]:

@@ -240,6 +240,7 @@ def test_a_worker_is_drained(shoal: Run, queue: JobQueue) -> None:
     assert document(run)["error"]["code"] == "worker_not_found"
     assert not announce(queue.redis, queue.name, worker, ttl_s=60)
     assert "gpu-1 will end" in shoal("drain", "--all").stdout
+    assert "idle, draining" in shoal("queue").stdout
     assert announce(queue.redis, queue.name, worker, ttl_s=60)
     assert shoal("drain").returncode == shoal("drain", "gpu-1", "--all").returncode == Exit.USAGE
 

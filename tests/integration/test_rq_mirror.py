@@ -89,6 +89,23 @@ def test_a_running_job_and_its_worker_are_shown_and_leave_nothing_behind(
     assert Worker.all(connection=queue.redis, queue=rq_queue(queue)) == []
 
 
+def test_a_worker_that_a_new_server_does_not_know_is_shown_again(
+    processes: Processes, queue: JobQueue, submit_clip: SubmitClip
+) -> None:
+    processes.worker("tests.fakes:Slow")
+    job_id = submit_clip()
+    processes.wait_frames(job_id)
+    name = queue.records.get(job_id).worker
+    queue.redis.flushall()
+    eventually(
+        lambda: [w.name for w in Worker.all(connection=queue.redis)] == [name],
+        "RQ to know the worker",
+    )
+    job_id = submit_clip()
+    processes.wait_frames(job_id)
+    assert started(queue) == [job_id]
+
+
 def test_a_failed_job_is_in_the_failed_registry_until_it_is_retried(
     processes: Processes, queue: JobQueue, submit_clip: SubmitClip
 ) -> None:
