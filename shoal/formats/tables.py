@@ -18,8 +18,9 @@ from shoal.prompts import labels
 from shoal.results import Metadata
 
 BATCH_ROWS = 4096
-# Rows of so many mask characters are held at a time where rows are grouped by object.
-HELD_RLE_CHARS = 64 << 20
+# So much is held at a time where rows are grouped by object: their masks, and the rest of each.
+HELD_BYTES = 64 << 20
+ROW_BYTES = 700
 
 
 class Row(NamedTuple):
@@ -157,16 +158,16 @@ class Tables:
     def by_object(self) -> Iterator[tuple[int, list[Row]]]:
         """Each object's id and rows, by id.
 
-        Objects are gathered as many at a time as ``HELD_RLE_CHARS`` allow, so the table is read
+        Objects are gathered as many at a time as ``HELD_BYTES`` allow, so the table is read
         once for a usual video and some times for a long one.
         """
         sizes: dict[int, int] = {}
-        for object_id, chars in self._sizes():
-            sizes[object_id] = sizes.get(object_id, 0) + chars
+        for object_id, chars in self._mask_sizes():
+            sizes[object_id] = sizes.get(object_id, 0) + chars + ROW_BYTES
         group: list[int] = []
         held = 0
         for object_id in sorted(sizes):
-            if group and held + sizes[object_id] > HELD_RLE_CHARS:
+            if group and held + sizes[object_id] > HELD_BYTES:
                 yield from self._gather(group)
                 group, held = [], 0
             group.append(object_id)
@@ -174,7 +175,7 @@ class Tables:
         if group:
             yield from self._gather(group)
 
-    def _sizes(self) -> Iterator[tuple[int, int]]:
+    def _mask_sizes(self) -> Iterator[tuple[int, int]]:
         """Object id and length of the mask of each row."""
         with pq.ParquetFile(self.masks) as table:
             for batch in table.iter_batches(BATCH_ROWS, columns=["object_id", "rle"]):

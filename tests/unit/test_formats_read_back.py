@@ -69,7 +69,7 @@ def test_pycocotools_evaluates_coco_against_itself(tables: Tables) -> None:
 def test_pycocotools_decodes_youtube_vis(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where only one object is held at a time."""
     document = write("youtube-vis", tables, "vis.json").read_text()
-    monkeypatch.setattr(tables_module, "HELD_RLE_CHARS", 1)
+    monkeypatch.setattr(tables_module, "HELD_BYTES", 1)
     assert write("youtube-vis", tables, "again.json").read_text() == document
     read = json.loads(document)
     (video,) = read["videos"]
