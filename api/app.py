@@ -44,6 +44,7 @@ from api.expander import ExpanderThread
 from api.limits import BodyLimit
 from api.reaper import ReaperThread
 from api.reconcile import SweepThread
+from api.request_log import RequestLog
 from api.rq_view import RQ
 from shoal import __version__
 from shoal.errors import RedisUnavailable, RequestError, Unauthorized
@@ -121,6 +122,7 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
     problems.install(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(Gate, tokens=settings.api_tokens)
+    app.add_middleware(RequestLog)
     anywhere = problems.documented(Unauthorized, RequestError, RedisUnavailable)
     app.include_router(events.receiving)  # routers are asked in turn: the busiest come first
     for router in (

@@ -15,7 +15,7 @@ from api.callbacks import check_callback
 from api.deps import QueueDep, SettingsDep
 from api.examples import shown
 from api.problems import documented
-from shoal import engines
+from shoal import engines, log_context, tracing
 from shoal.errors import (
     CallbackForbidden,
     CallbacksOff,
@@ -103,7 +103,9 @@ def submit(
     check_callback(submission.callback, settings)
     spec = specify(submission, settings)
     check_workers(spec, queue)
-    record, queued = queue.submit(spec, callback=submission.callback)
+    log_context.note(job=spec.id)
+    with tracing.span("submit", spec.id):
+        record, queued = queue.submit(spec, callback=submission.callback)
     response.status_code = 202 if queued else 200
     response.headers["Location"] = f"/videos/{record.id}"
     return record

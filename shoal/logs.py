@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from shoal import log_context
+
 FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
@@ -12,3 +14,5 @@ def setup(level: int = logging.INFO) -> None:
     logging.basicConfig(level=logging.WARNING, format=FORMAT, datefmt="%H:%M:%S")
     for name in ("shoal", "api", "worker"):
         logging.getLogger(name).setLevel(level)
+    for handler in logging.getLogger().handlers:
+        log_context.dress(handler)

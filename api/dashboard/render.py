@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from shoal import __version__
 from shoal.batches import BatchStatus
+from shoal.callbacks import Delivery
 from shoal.colours import colour_of
 from shoal.jobs import JobSpec
 from shoal.records import TimelineEvent, now
@@ -165,6 +166,12 @@ def until(at: float) -> str:
     return f"in {duration(seconds)}" if seconds > 1 else "now"
 
 
+def video_of(delivery: Delivery) -> str:
+    """The file's name, of what a delivery tells of; a long message leaves it out."""
+    uri = str(json.loads(delivery.body)["data"].get("uri", ""))
+    return uri.rstrip("/").rpartition("/")[2] or delivery.job
+
+
 def pretty(text: str) -> str:
     """JSON on several lines; anything else as it is."""
     try:
@@ -190,7 +197,7 @@ _templates = Environment(
     lstrip_blocks=True,
 )
 _templates.filters.update(
-    told=told, batch_name=batch_name, dollars=dollars, until=until, pretty=pretty,
+    told=told, batch_name=batch_name, dollars=dollars, until=until, video_of=video_of, pretty=pretty,
     ago=ago, clock=clock, colour=colour, duration=duration, iso=iso, number=number, size=size,
     title=title, utc=utc, words=words, quoted=lambda name: quote(name, safe=""),
 )  # fmt: skip

@@ -10,6 +10,7 @@ from redis import Redis
 from api.events.parsing import Event
 from api.events.senders import Senders
 from api.metrics import INGESTED
+from shoal import tracing
 from shoal.errors import ShoalError, SourceNotFound
 from shoal.intake import Reason, Skip, Upload, judge
 from shoal.jobs import JobSpec
@@ -90,7 +91,8 @@ class Inbox:
                     skips.append(found)
                     INGESTED.labels(sender, found.reason).inc()
                     continue
-                record, queued = self._queue.submit(found, again=False)
+                with tracing.span("submit", found.id, sender=sender):
+                    record, queued = self._queue.submit(found, again=False)
                 receipt.jobs.append(record.id)
                 receipt.queued += queued
                 receipt.known += not queued
