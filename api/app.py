@@ -28,26 +28,35 @@ from api import (
     results,
     rq_view,
     sweep,
+    tokens,
     uploads,
     videos,
+    workers,
 )
 from api.auth import Gate
 from api.dashboard import live, pages
 from api.dashboard.render import STATIC
 from api.deliverer import Deliverer
-from api.deps import TOKEN
+from api.deps import READ
 from api.egress import Egress
 from api.events import routes as events
 from api.events.inbox import Inbox
 from api.events.senders import Senders
 from api.expander import ExpanderThread
+from api.known import KnownTokens
 from api.limits import BodyLimit
 from api.reaper import ReaperThread
 from api.reconcile import SweepThread
 from api.request_log import RequestLog
 from api.rq_view import RQ
 from shoal import __version__
-from shoal.errors import RedisUnavailable, RequestError, Unauthorized
+from shoal.errors import (
+    InsufficientScope,
+    RateLimited,
+    RedisUnavailable,
+    RequestError,
+    Unauthorized,
+)
 from shoal.queue import connect, open_queue
 from shoal.rules_file import RulesFile
 from shoal.settings import Settings
@@ -58,8 +67,9 @@ A video and a few words in; tracked masks and an overlay video out.
 
 Submit a video with `POST /videos`, follow it with `GET /videos/{id}`, and get the files from
 `GET /videos/{id}/results`. A video that is not where the API can read it goes in by
-`PUT /uploads/{name}` first. Every error is a problem document (RFC 9457) with a `code` to branch
-on and a `hint` that says what to do.
+`PUT /uploads/{name}` first. Where the API asks for tokens, each route names the scope that it
+needs; events carry the proof of their sender instead. Every error is a problem document (RFC
+9457) with a `code` to branch on and a `hint` that says what to do.
 """
 
 
@@ -76,6 +86,7 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
     """
     rules = RulesFile(settings)
     senders = Senders(settings, transport)
+    known = KnownTokens(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -83,6 +94,7 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
         # A caller is told at once that Redis is away: it knows better whether to wait.
         connection.set_retry(Retry(ConstantBackoff(0.1), 1))
         app.state.queue = open_queue(settings, connection)
+        known.connect(app.state.queue)
         app.state.inbox = Inbox(senders, rules, app.state.queue, settings)
         uploads.remove_stale_partials(settings)
         upkeep = Upkeep(app.state.queue, settings.retention_days)
@@ -119,11 +131,14 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
     app.state.settings = settings
     app.state.closing = asyncio.Event()  # set when the server stops: streams end
     app.state.rules = rules
+    app.state.known = known
     problems.install(app)
     app.add_middleware(BodyLimit)
-    app.add_middleware(Gate, tokens=settings.api_tokens)
+    app.add_middleware(Gate, known=known)
     app.add_middleware(RequestLog)
-    anywhere = problems.documented(Unauthorized, RequestError, RedisUnavailable)
+    anywhere = problems.documented(
+        Unauthorized, InsufficientScope, RateLimited, RequestError, RedisUnavailable
+    )
     app.include_router(events.receiving)  # routers are asked in turn: the busiest come first
     for router in (
         videos.router,
@@ -132,14 +147,16 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
         parts.router,
         uploads.router,
         queue.router,
+        workers.router,
         events.router,
         sweep.router,
         callbacks.router,
         engines.router,
         metrics.router,
+        tokens.router,
         health.index,
     ):
-        app.include_router(router, dependencies=[TOKEN], responses=anywhere)
+        app.include_router(router, dependencies=[READ], responses=anywhere)
     app.include_router(health.probes)
     app.include_router(login.router)
     app.include_router(live.router)

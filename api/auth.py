@@ -1,33 +1,38 @@
-"""Who may talk to the API. Runs before routing and before any body is read."""
+"""Who may talk to the API. Runs before routing and before any body is read.
+
+``Gate`` finds out who asks and leaves the token in the request's scope; ``Needs`` is what a route
+says of it.
+"""
 
 from __future__ import annotations
 
-import hmac
 import ipaddress
-from collections.abc import Sequence
+import logging
+from typing import Any
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
-from pydantic import SecretStr
+from fastapi import Request, Security
+from fastapi.security import HTTPBearer, SecurityScopes
 from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
 from starlette.responses import RedirectResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.known import KnownTokens
 from api.problems import problem
-from shoal.errors import Unauthorized
+from shoal import tokens
+from shoal.errors import InsufficientScope, ShoalError, Unauthorized
+from shoal.tokens import Token
 
 LOGIN = "/ui/login"
 COOKIE = "shoal_token"
-OPEN_PATHS = ("/healthz", "/readyz", LOGIN)  # probes carry no token and tell nothing
+OPEN_PATHS = ("/healthz", "/readyz")  # probes carry no token and tell nothing
 OPEN_FILES = "/static/"  # the look of the login page
-SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 EVENT_PATHS = ("/events/gcs", "/events/s3")  # their senders are checked by api.events.senders
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+LOCAL = Token(name="local", scope=tokens.Scope.ADMIN)  # without tokens: whoever is on this machine
 
-
-def is_known(given: bytes, tokens: Sequence[SecretStr]) -> bool:
-    """Whether it is one of the tokens. All are compared, so that the time taken tells nothing."""
-    known = [token.get_secret_value().encode() for token in tokens]
-    return any([hmac.compare_digest(given, each) for each in known])  # noqa: C419
+log = logging.getLogger(__name__)
 
 
 class Gate:
@@ -39,41 +44,54 @@ class Gate:
     there; the Host and Origin headers, which a browser does not let it choose, tell.
     """
 
-    def __init__(self, app: ASGIApp, tokens: Sequence[SecretStr]) -> None:
+    def __init__(self, app: ASGIApp, known: KnownTokens) -> None:
         self.app = app
-        self.tokens = tokens
+        self.known = known
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        path = scope.get("path", "")
+        if scope["type"] != "http" or path in OPEN_PATHS or path.startswith(OPEN_FILES):
             return await self.app(scope, receive, send)
-        headers, path = Headers(scope=scope), scope["path"]
-        is_open = path in OPEN_PATHS or path.startswith(OPEN_FILES)
-        if not self.tokens:
-            is_probe = is_open and path != LOGIN
-            refusal = None if is_probe else _check_local(headers)
-        else:
-            is_let_in = is_open or path in EVENT_PATHS
-            refusal = None if is_let_in else self._check_token(headers, scope["method"])
-        answer: ASGIApp = self.app
-        if refusal:
-            is_page = self.tokens and scope["method"] == "GET" and _wants_page(headers)
-            answer = _to_login(scope) if is_page else problem(refusal)
+        headers, answer = Headers(scope=scope), self.app
+        try:
+            if not self.known.are_needed:
+                _check_local(headers)
+                scope["token"] = LOCAL
+            elif path not in (*EVENT_PATHS, LOGIN):
+                scope["token"] = token = await self._token(headers, scope["method"])
+                send = _logged(scope, token, send)
+        except ShoalError as error:
+            is_page = self.known.are_needed and scope["method"] == "GET" and _wants_page(headers)
+            lost = is_page and isinstance(error, Unauthorized)
+            answer = _to_login(scope) if lost else problem(error)
         return await answer(scope, receive, send)
 
-    def _check_token(self, headers: Headers, method: str) -> Unauthorized | None:
+    async def _token(self, headers: Headers, method: str) -> Token:
+        """
+        Raises:
+            Unauthorized, RateLimited, RedisUnavailable
+        """
         if "authorization" not in headers and (cookie := _cookie(headers)):
             if method not in SAFE_METHODS and not _is_same_origin(headers):
-                return Unauthorized("the request comes from another site")
-            if is_known(cookie, self.tokens):
-                return None
-            return Unauthorized("the token is not known here any more")
-        scheme, _, token = headers.get("authorization", "").partition(" ")
+                raise Unauthorized("the request comes from another site")
+            return await self.known.admit(cookie)
+        scheme, _, secret = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
-            return Unauthorized("the request carries no token")
-        given = token.strip().encode("latin-1")  # the bytes as they came
-        if not is_known(given, self.tokens):
-            return Unauthorized("the token is not known here")
-        return None
+            raise Unauthorized("the request carries no token")
+        return await self.known.admit(secret.strip().encode("latin-1"))  # the bytes as they came
+
+
+def _logged(scope: Scope, token: Token, send: Send) -> Send:
+    """Log whose token did what, and what came of it: all that is not just looking, and refusals."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            status, method = message["status"], scope["method"]
+            if method not in SAFE_METHODS or status == 403:
+                log.info("%s: %s %s: %d", token.name, method, quote(scope["path"]), status)
+        await send(message)
+
+    return sending
 
 
 def _cookie(headers: Headers) -> bytes:
@@ -99,6 +117,39 @@ def _to_login(scope: Scope) -> RedirectResponse:
     return RedirectResponse(f"{LOGIN}?to={quote(wanted, safe='')}", 303)
 
 
+class Needs(HTTPBearer):
+    """What a route asks of the caller's token; the OpenAPI document shows it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            scheme_name="token",
+            description="An API token. Each scope includes those before it: read, submit, admin.",
+        )
+
+    async def __call__(  # type: ignore[override]
+        self, request: Request, wanted: SecurityScopes
+    ) -> None:
+        """
+        Raises:
+            InsufficientScope
+        """
+        token: Token = request.scope["token"]
+        for name in wanted.scopes:
+            if not token.scope.includes(tokens.Scope(name)):
+                raise InsufficientScope(
+                    f"this needs a token with the scope {name!r}, {token.name!r} has "
+                    f"{token.scope.value!r}"
+                )
+
+
+def needs(scope: tokens.Scope) -> Any:
+    """For ``dependencies=`` of a route or router."""
+    return Security(_NEEDS, scopes=[scope.value])
+
+
+_NEEDS = Needs()
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host name or address can only mean this machine."""
     if host == "localhost" or host.endswith(".localhost"):
@@ -109,15 +160,18 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _check_local(headers: Headers) -> Unauthorized | None:
+def _check_local(headers: Headers) -> None:
+    """
+    Raises:
+        Unauthorized
+    """
     addresses = ["//" + headers.get("host", ""), headers.get("origin")]
     for address in addresses:
         if address is not None and not is_loopback(_hostname(address)):
-            return Unauthorized(
+            raise Unauthorized(
                 f"without API tokens only this machine is served, not {address.lstrip('/')!r}",
                 hint="Use http://127.0.0.1, or set SHOAL_API_TOKENS on the API.",
             )
-    return None
 
 
 def _hostname(address: str) -> str:

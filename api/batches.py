@@ -7,8 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Query, Response
 
 from api import examples
-from api.callbacks import check_callback
-from api.deps import QueueDep, SettingsDep
+from api.deps import SUBMIT, QueueDep, SettingsDep
 from api.examples import shown
 from api.problems import documented
 from api.videos import CURSOR, check_asked, check_workers
@@ -43,6 +42,7 @@ from shoal.globs import UriPattern
 from shoal.indexes import Filter
 from shoal.jobs import State
 from shoal.storage import storage_for
+from shoal.targets import check_callback
 from shoal.wire import Page
 
 router = APIRouter(prefix="/batches", tags=["batches"])
@@ -57,6 +57,7 @@ BatchesDep = Annotated[Batches, Depends(_batches)]
 
 @router.post(
     "",
+    dependencies=[SUBMIT],
     status_code=202,
     responses=shown(202, "Taken. 'Location' is the batch's address.", examples.BATCH)
     | documented(
@@ -150,6 +151,7 @@ def batch_skips(batch_id: str, batches: BatchesDep) -> BatchSkips:
 
 @router.delete(
     "/{batch_id}",
+    dependencies=[SUBMIT],
     status_code=202,
     responses=shown(202, "It is being cancelled.", examples.BATCH | {"state": "cancelling"})
     | documented(BatchNotFound),
@@ -165,6 +167,7 @@ def cancel_batch(batch_id: str, batches: BatchesDep) -> BatchStatus:
 
 @router.post(
     "/{batch_id}/retry",
+    dependencies=[SUBMIT],
     status_code=202,
     responses=shown(202, "Its failed videos go on the queue.", examples.BATCH)
     | documented(BatchNotFound, StateConflict),

@@ -7,13 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from api import examples
-from api.deps import QueueDep
-from api.egress import Egress
+from api.deps import SUBMIT, QueueDep
 from api.examples import shown
 from api.problems import documented
 from shoal.callbacks import Delivery, DeliveryState
-from shoal.errors import CallbackNotFound, CallbacksOff
-from shoal.settings import Settings
+from shoal.errors import CallbackNotFound
 from shoal.wire import Deliveries
 
 router = APIRouter(prefix="/callbacks", tags=["callbacks"])
@@ -44,22 +42,10 @@ def show_callback(delivery_id: str, queue: QueueDep) -> Delivery:
 @router.post(
     "/{delivery_id}/replay",
     status_code=202,
+    dependencies=[SUBMIT],
     responses=shown(202, "It is sent again.", examples.DELIVERY | {"state": "pending"})
     | documented(CallbackNotFound),
 )
 def replay_callback(delivery_id: str, queue: QueueDep) -> Delivery:
     """Send it again, with the same 'webhook-id'; a receiver that was disabled is tried again."""
     return queue.callbacks.replay(delivery_id)
-
-
-def check_callback(url: str, settings: Settings) -> None:
-    """
-    Raises:
-        CallbacksOff: nothing to sign with.
-        InvalidCallback, CallbackForbidden
-    """
-    if not url:
-        return
-    if not settings.callback_secret:
-        raise CallbacksOff("this API sends no callbacks: it has no secret to sign them with")
-    Egress(settings.callback_allow).check(url)

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import Depends, Request, Security
-from fastapi.security import HTTPBearer
+from fastapi import Depends, Request
 
+from api.auth import needs
 from shoal.queue import JobQueue, redis_errors
 from shoal.rules_file import RulesFile
 from shoal.settings import Settings
+from shoal.tokens import Scope
 
 
 async def _settings(request: Request) -> Settings:
@@ -36,5 +37,5 @@ SettingsDep = Annotated[Settings, Depends(_settings)]
 RulesDep = Annotated[RulesFile, Depends(_rules)]
 QueueDep = Annotated[JobQueue, Depends(_queue)]
 
-# For the documentation only: api.auth.Gate has checked the token by then.
-TOKEN = Security(HTTPBearer(auto_error=False, description="One of SHOAL_API_TOKENS."))
+# What the caller's token must be good for. Each router has READ; what changes something says more.
+READ, SUBMIT, ADMIN = needs(Scope.READ), needs(Scope.SUBMIT), needs(Scope.ADMIN)

@@ -8,7 +8,6 @@ answers like any other, and proxies from the environment are not used.
 from __future__ import annotations
 
 import ipaddress
-import re
 import socket
 import ssl
 import time
@@ -18,18 +17,12 @@ from functools import cache
 from typing import Any
 
 import httpcore
-import httpx
 
-from shoal.errors import CallbackForbidden, InvalidCallback
+from shoal.targets import Targets
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], Sequence[str]]
 
 TIMEOUT_S = 20.0  # of a request, all in all
-MAX_URL_CHARS = 2000
-FIRST_FREE_PORT = 1024  # below, only the two of HTTP: mail, ssh and the like stay out of reach
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-_LETTERS_OF_A_URL = re.compile(r"[!-~]+")  # printable ASCII without the space
 
 
 class NoAnswer(Exception):
@@ -53,31 +46,8 @@ class Egress:
     """
 
     def __init__(self, allow: Iterable[str], resolve: Resolve | None = None) -> None:
-        self._names: set[str] = set()
-        self._networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
-        for entry in allow:
-            try:
-                self._networks.append(ipaddress.ip_network(entry))
-            except ValueError:
-                self._names.add(entry.lower().rstrip("."))
+        self._targets = Targets(allow)
         self._resolve = resolve or _resolve
-
-    def check(self, url: str) -> httpx.URL:
-        """What can be told without asking the DNS.
-
-        Raises:
-            InvalidCallback: not an http(s) URL, or one that is read differently by different
-                programs.
-            CallbackForbidden: an address that is not public.
-        """
-        parsed = _parse(url)
-        if address := _literal(parsed.host):
-            self._check_address(parsed.host, address)
-        port = parsed.port or (443 if parsed.scheme == "https" else 80)
-        usual = port in (80, 443) or port >= FIRST_FREE_PORT or self._is_allowed(parsed.host)
-        if not usual or port > 65535:
-            raise InvalidCallback(f"a callback to port {port} is not allowed")
-        return parsed
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Send one request, and return when the head of the answer is there.
@@ -86,7 +56,7 @@ class Egress:
             InvalidCallback, CallbackForbidden: it was not sent.
             NoAnswer
         """
-        parsed = self.check(url)
+        parsed = self._targets.check(url)
         guard = _Guard(lambda host, port: self._addresses(host, port), TIMEOUT_S)
         target = httpcore.URL(
             scheme=parsed.raw_scheme,
@@ -116,20 +86,8 @@ class Egress:
         """The addresses to connect to, all of them checked."""
         found = self._resolve(host, port)
         for text in found:
-            self._check_address(host, ipaddress.ip_address(text.partition("%")[0]))
+            self._targets.check_address(host, ipaddress.ip_address(text.partition("%")[0]))
         return list(found)
-
-    def _check_address(self, host: str, address: Address) -> None:
-        if not (self._is_allowed(host, address) or _is_public(address)):
-            raise CallbackForbidden(f"{host} has the address {address}, which is not public")
-
-    def _is_allowed(self, host: str, address: Address | None = None) -> bool:
-        address = address or _literal(host)
-        return host.lower().rstrip(".") in self._names or any(
-            inner in network
-            for network in self._networks
-            for inner in (_unwrapped(address) if address else ())
-        )
 
 
 class _Guard(httpcore.NetworkBackend):
@@ -196,55 +154,6 @@ def _left(deadline: float) -> float:
     if left <= 0:
         raise httpcore.ReadTimeout("it took too long")
     return left
-
-
-def _parse(url: str) -> httpx.URL:
-    if len(url) > MAX_URL_CHARS:
-        raise InvalidCallback(f"the callback's URL is longer than {MAX_URL_CHARS} characters")
-    # A backslash is a slash to some programs and not to others, and so on: none of it is needed.
-    if not _LETTERS_OF_A_URL.fullmatch(url) or "\\" in url:
-        raise InvalidCallback("the callback's URL holds characters that a URL has not")
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise InvalidCallback(f"the callback is not a URL: {error}") from error
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise InvalidCallback("the callback is not an http:// or https:// URL with a host")
-    if parsed.userinfo or "@" in url.partition("://")[2].partition("/")[0]:
-        raise InvalidCallback("the callback's URL holds a user name or password")
-    return parsed
-
-
-def _literal(host: str) -> Address | None:
-    """The address that a host is; also in the old ways to write one, such as 0x7f.1."""
-    host = host.rstrip(".")
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        pass
-    try:
-        return ipaddress.IPv4Address(socket.inet_aton(host))
-    except OSError:
-        return None
-
-
-def _unwrapped(address: Address) -> list[Address]:
-    """The address, and the IPv4 ones that it carries inside."""
-    if isinstance(address, ipaddress.IPv4Address):
-        return [address]
-    inner = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
-    if address in _NAT64:
-        inner.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-    found: list[Address] = [carried for carried in inner if carried]
-    # A mapped address is the one inside; the others lead through a gateway to both.
-    return found if address.ipv4_mapped else [address, *found]
-
-
-def _is_public(address: Address) -> bool:
-    return all(
-        inner.is_global and not (inner.is_multicast or inner.is_reserved)
-        for inner in _unwrapped(address)
-    )
 
 
 def _resolve(host: str, port: int) -> list[str]:

@@ -66,6 +66,7 @@ QUEUED: dict[str, Any] = {
     "preemptions": 0,
     "model_deaths": 0,
     "worker": "",
+    "host": "",
     "cancel_requested": False,
     "progress": {"stage": "", "frames": 0, "frames_expected": 0, "fps": 0.0, "moved_at": 0.0},
     "error": None,
@@ -92,6 +93,7 @@ SUCCEEDED: dict[str, Any] = QUEUED | {
         "fps": 13.4,
         "moved_at": 1760000112.1,
     },
+    "host": "node-7",
     "results": {
         "match_segmented.mp4": 412331,
         "match_masks.parquet": 90412,
@@ -128,6 +130,7 @@ ATTEMPTS: dict[str, Any] = {
         {
             "number": 1,
             "worker": "gpu-1",
+            "host": "node-7",
             "started_at": 1760000101.5,
             "seconds": 81.2,
             "outcome": "failed",
@@ -191,6 +194,7 @@ QUEUE: dict[str, Any] = {
             "started_at": 1759990000.0,
             "beat_at": 1760000100.0,
             "state": "busy",
+            "draining": False,
             "job": JOB_ID,
             "engine": "cpu",
             "device": "cpu",
@@ -232,6 +236,17 @@ DELIVERY: dict[str, Any] = {
 
 DELIVERIES: dict[str, Any] = {"items": [DELIVERY], "next_cursor": ""}
 
+
+TOKEN: dict[str, Any] = {
+    "name": "ci",
+    "scope": "submit",
+    "created_at": 1760000100.25,
+    "created_by": "SHOAL_API_TOKENS[0]",
+}
+
+NEW_TOKEN = TOKEN | {"secret": "shoal_" + "x" * 43}
+
+TOKENS: dict[str, Any] = {"items": [TOKEN]}
 
 BATCH_REQUEST: dict[str, Any] = {
     "name": "season 2025",

@@ -72,6 +72,7 @@ async def about(request: Request) -> dict[str, Any] | RedirectResponse:
             "skipped events": "/events/skipped",
             "reconcile": "/reconcile",
             "callbacks": "/callbacks",
+            "tokens": "/tokens",
             "health": "/health",
             "documentation": "/docs",
             "openapi": "/openapi.json",

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse
 from starlette.responses import Response
 
-from api.auth import COOKIE, LOGIN, is_known
+from api.auth import COOKIE, LOGIN
 from api.dashboard.render import page
 from api.deps import SettingsDep
 
@@ -25,10 +25,10 @@ def ask(request: Request, settings: SettingsDep, to: str = HOME) -> Response:
 
 
 @router.post(LOGIN)
-async def log_in(request: Request, settings: SettingsDep) -> Response:
+async def log_in(request: Request) -> Response:
     form = parse_qs((await request.body()).decode(errors="replace"))
     token, to = (form.get(name, [""])[0].strip() for name in ("token", "to"))
-    if not is_known(token.encode(), settings.api_tokens):
+    if await request.app.state.known.find(token.encode()) is None:
         return page(request, "login.html", 401, to=_inside(to), refused=True)
     answer = RedirectResponse(_inside(to), 303)
     answer.set_cookie(

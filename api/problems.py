@@ -14,7 +14,16 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from api.examples import Responses
-from shoal.errors import InvalidOption, RequestError, ShoalError, Unauthorized, UploadTooLarge
+from shoal.errors import (
+    InsufficientScope,
+    InvalidOption,
+    RateLimited,
+    RequestError,
+    ShoalError,
+    Unauthorized,
+    UploadTooLarge,
+)
+from shoal.redact import redact
 from shoal.wire import Problem
 
 MEDIA_TYPE = "application/problem+json"
@@ -36,9 +45,13 @@ def problem(error: ShoalError) -> JSONResponse:
     headers = {}
     if error.http_status == 503:
         headers["Retry-After"] = str(RETRY_AFTER_S)
+    if isinstance(error, RateLimited):
+        headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
-    return _answer(error.http_status, error.code, str(error), error.hint, headers)
+    if isinstance(error, InsufficientScope):
+        headers["WWW-Authenticate"] = f'Bearer error="{error.code}"'
+    return _answer(error.http_status, error.code, redact(str(error)), error.hint, headers)
 
 
 def documented(*errors: type[ShoalError]) -> Responses:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from api import examples
-from api.deps import QueueDep
+from api.deps import ADMIN, QueueDep
 from api.examples import shown
 from shoal.queue import JobQueue
 from shoal.wire import QueueStatus
@@ -23,14 +23,22 @@ def queue_status(queue: QueueDep) -> QueueStatus:
     return _status(queue)
 
 
-@router.post("/queue/pause", responses=shown(200, "The queue.", examples.QUEUE | {"paused": True}))
+@router.post(
+    "/queue/pause",
+    dependencies=[ADMIN],
+    responses=shown(200, "The queue.", examples.QUEUE | {"paused": True}),
+)
 def pause(queue: QueueDep) -> QueueStatus:
     """Have the workers take nothing new. What runs goes on; what is submitted waits."""
     queue.pause()
     return _status(queue)
 
 
-@router.post("/queue/resume", responses=shown(200, "The queue.", examples.QUEUE))
+@router.post(
+    "/queue/resume",
+    dependencies=[ADMIN],
+    responses=shown(200, "The queue.", examples.QUEUE),
+)
 def resume(queue: QueueDep) -> QueueStatus:
     """Have the workers take jobs again."""
     queue.resume()

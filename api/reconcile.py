@@ -89,12 +89,16 @@ class _Sweep:
         with redis_errors():
             missing = self._without_results(self._without_job(specs))
             if not self.dry_run:
-                missing = [spec for spec in missing if self.queue.submit(spec, again=False)[1]]
+                missing = [spec for spec in missing if self._submit(spec)]
                 INGESTED.labels("sweep", "queued").inc(len(missing))
         self.objects += len(objects)
         self.matched += len(specs)
         self.missing += len(missing)
         return self.report([Found(uri=spec.uri, job=spec.id) for spec in missing])
+
+    def _submit(self, spec: JobSpec) -> bool:
+        callback = self.rules.callback_of(spec.uri)
+        return self.queue.submit(spec, callback=callback, again=False)[1]
 
     def report(self, queued: Sequence[Found] = (), *, complete: bool = False) -> SweepPage:
         return SweepPage(

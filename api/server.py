@@ -21,6 +21,7 @@ from shoal.queue import connect
 from shoal.settings import Settings
 
 REDIS_WAIT_S = 60.0
+MIN_TOKEN_CHARS = 16  # of a token that is not told to be weak
 STOP_WAIT_S = 3  # for open connections, from the signal on
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,9 @@ def serve(settings: Settings) -> None:
         RedisUnavailable: Redis did not answer for a minute.
     """
     with listen(settings) as listener:
+        for number, token in enumerate(settings.api_tokens):
+            if len(token) < MIN_TOKEN_CHARS:
+                log.warning("SHOAL_API_TOKENS[%d] is short: see 'openssl rand -hex 32'", number)
         log.info("waiting for Redis")
         connect(settings, attempts_s=REDIS_WAIT_S).close()
         host, port = listener.getsockname()[:2]

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
-from api.deps import QueueDep, RulesDep, SettingsDep
+from api.deps import ADMIN, QueueDep, RulesDep, SettingsDep
 from api.reconcile import reconcile
 from shoal.errors import ShoalError
 from shoal.queue import JobQueue
@@ -23,6 +23,7 @@ router = APIRouter(tags=["events"])
 
 @router.post(
     "/reconcile",
+    dependencies=[ADMIN],
     response_class=StreamingResponse,
     responses={
         200: {

@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from api import examples
-from api.deps import SettingsDep
+from api.deps import SUBMIT, SettingsDep
 from api.examples import shown
 from api.limits import UPLOADS
 from api.problems import documented
@@ -43,6 +43,7 @@ router = APIRouter(tags=["uploads"])
 @router.put(
     UPLOADS + "{name:path}",
     status_code=201,
+    dependencies=[SUBMIT],
     responses=shown(201, "Stored. Submit its 'uri'.", examples.UPLOAD)
     | documented(RequestError, UploadTooLarge, StorageNotWritable, DiskFull),
     openapi_extra=_BODY,

@@ -11,8 +11,7 @@ from fastapi import APIRouter, Body, Query, Response
 from pydantic import Field
 
 from api import examples
-from api.callbacks import check_callback
-from api.deps import QueueDep, SettingsDep
+from api.deps import SUBMIT, QueueDep, SettingsDep
 from api.examples import shown
 from api.problems import documented
 from shoal import engines, log_context, tracing
@@ -46,6 +45,7 @@ from shoal.records import Record
 from shoal.results import results_folder
 from shoal.settings import Settings
 from shoal.storage import ObjectInfo, Storage, storage_for
+from shoal.targets import check_callback
 from shoal.wire import Attempts, Bulk, BulkResult, Page, PriorityChange, Submission, Timeline
 from shoal.workers import list_workers
 
@@ -67,6 +67,7 @@ class ListQuery(Filter):
 @router.post(
     "",
     status_code=202,
+    dependencies=[SUBMIT],
     responses=shown(202, "Queued. 'Location' is the job's address.", examples.QUEUED)
     | shown(200, "This very job was known: queued, running or done.", examples.SUCCEEDED)
     | documented(
@@ -121,7 +122,11 @@ def list_videos(
     return Page(items=items, next_cursor=next_cursor)
 
 
-@router.post("/bulk", responses=shown(200, "What this call did.", examples.BULK_RESULT))
+@router.post(
+    "/bulk",
+    dependencies=[SUBMIT],
+    responses=shown(200, "What this call did.", examples.BULK_RESULT),
+)
 def bulk(
     request: Annotated[Bulk, Body(examples=[examples.BULK])],
     queue: QueueDep,
@@ -174,6 +179,7 @@ def attempts(job_id: str, queue: QueueDep) -> Attempts:
 
 @router.delete(
     "/{job_id}",
+    dependencies=[SUBMIT],
     responses=shown(200, "The job as it is now.", examples.QUEUED | {"state": "cancelled"})
     | documented(JobNotFound, StateConflict),
 )
@@ -191,6 +197,7 @@ def cancel(job_id: str, queue: QueueDep, settings: SettingsDep) -> Record:
 @router.post(
     "/{job_id}/retry",
     status_code=202,
+    dependencies=[SUBMIT],
     responses=shown(202, "Queued again.", examples.QUEUED) | documented(JobNotFound, StateConflict),
 )
 def retry(job_id: str, queue: QueueDep) -> Record:
@@ -200,6 +207,7 @@ def retry(job_id: str, queue: QueueDep) -> Record:
 
 @router.post(
     "/{job_id}/priority",
+    dependencies=[SUBMIT],
     responses=shown(200, "The job.", examples.QUEUED | {"priority": "front"})
     | documented(JobNotFound, StateConflict),
 )

@@ -200,6 +200,7 @@ def main() -> None:
             file_roots=(folder,),
             sweep_s=0,
             api_tokens=(SecretStr(TOKEN),),
+            rate_limit=1_000_000,  # counted, and not reached
             event_tokens=(SecretStr(TOKEN),),
             gcs_audience=AUDIENCE,
             gcs_senders=(ACCOUNT,),

@@ -217,7 +217,7 @@ def _history(queue: JobQueue, chance: random.Random) -> None:
 def take(queue: JobQueue, worker: str) -> Lease:
     job_id = queue.redis.lmove(queue.rq.key, queue.rq.intermediate_queue_key)
     assert job_id is not None
-    lease = Lease.take(queue, job_id.decode(), worker, 3.2)
+    lease = Lease.take(queue, job_id.decode(), worker, "", 3.2)
     assert lease is not None
     key, began = (
         queue.records.key(lease.record.id),

@@ -22,9 +22,11 @@ from shoal.frames import pack
 from shoal.jobs import State
 from shoal.prompts import Removal, VisualPrompt
 from shoal.records import AttemptRecord, Priority, Record, TimelineEvent
+from shoal.tokens import Scope, Token
 from shoal.wire import (
     Attempts,
     Deliveries,
+    NewToken,
     Page,
     PartFile,
     Parts,
@@ -34,8 +36,10 @@ from shoal.wire import (
     Skipped,
     SweepPage,
     Timeline,
+    Tokens,
     Upload,
 )
+from shoal.workers import WorkerInfo
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 CHUNK = 1 << 20
@@ -44,6 +48,7 @@ LOCAL = re.compile(r"https?://(127\.0\.0\.1|localhost|\[::1\])(:|/|$)")
 TIMEOUT = httpx.Timeout(60, connect=5)
 POLL_S = 0.5
 PATIENCE_S = 60.0  # how long 'watch' waits for an API or a Redis that went away
+RATE_S = 61.0  # how long a request waits that comes after too many others: a minute's rate is over
 
 OnBytes = Callable[[int, int], object]  # bytes so far, bytes in all
 Model = TypeVar("Model", bound=BaseModel)
@@ -187,6 +192,10 @@ class Client:
         if not page.complete:
             raise ApiUnreachable(f"the sweep did not come to its end: {page.error or 'cut off'}")
 
+    def drain(self, worker: str) -> WorkerInfo:
+        """Have a worker end when the video that it has is done."""
+        return self._json(WorkerInfo, "POST", f"/workers/{quote(worker, safe='')}/drain")
+
     def watch(self, *job_ids: str, poll_s: float = POLL_S) -> Iterator[Record]:
         """Each job's record now and whenever it has changed, until all are final."""
         last: dict[str, Record] = {}
@@ -206,6 +215,19 @@ class Client:
         """The record once the job is final."""
         *_, record = self.watch(job_id, poll_s=poll_s)
         return record
+
+    # --- tokens ----------------------------------------------------------------------------------
+
+    def create_token(self, name: str, scope: Scope | str) -> NewToken:
+        """A new API token; its ``secret`` cannot be had again."""
+        return self._json(NewToken, "POST", "/tokens", json={"name": name, "scope": scope})
+
+    def tokens(self) -> Sequence[Token]:
+        """The API tokens, without their secrets."""
+        return self._json(Tokens, "GET", "/tokens").items
+
+    def revoke_token(self, name: str) -> None:
+        self._ask("DELETE", f"/tokens/{quote(name, safe='')}")
 
     # --- files -----------------------------------------------------------------------------------
 
@@ -256,10 +278,23 @@ class Client:
 
     # --- HTTP ------------------------------------------------------------------------------------
 
+    def _ask(self, method: str, path: str, **request: Any) -> httpx.Response:
+        """One request; with too many it is made again when the API says so."""
+        deadline = time.monotonic() + RATE_S
+        while True:
+            with _unreachable(self.url):
+                response = self._http.request(method, self.url + path, **request)
+            wait_s = response.headers.get("retry-after", "")
+            patient = (
+                response.status_code == 429 and wait_s.isdecimal() and "content" not in request
+            )
+            if not patient or time.monotonic() + int(wait_s) > deadline:
+                _raise_for_problem(response)
+                return response
+            time.sleep(int(wait_s))
+
     def _json(self, model: type[Model], method: str, path: str, **request: Any) -> Model:
-        with _unreachable(self.url):
-            response = self._http.request(method, self.url + path, **request)
-        _raise_for_problem(response)
+        response = self._ask(method, path, **request)
         try:
             return model.model_validate_json(response.content)
         except ValidationError as error:

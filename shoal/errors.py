@@ -12,6 +12,8 @@ from typing import ClassVar
 
 from pydantic import BaseModel
 
+from shoal.redact import redact
+
 
 class ShoalError(Exception):
     """Base of the tree. ``str(error)`` is the one-line cause."""
@@ -119,6 +121,12 @@ class BatchNotFound(RequestError):
     http_status = 404
 
 
+class WorkerNotFound(RequestError):
+    code = "worker_not_found"
+    default_hint = "'shoal queue' shows the workers that there are."
+    http_status = 404
+
+
 class ResultNotFound(RequestError):
     code = "result_not_found"
     default_hint = "GET /videos/{id}/results lists the names; results appear when a job succeeds."
@@ -160,8 +168,48 @@ class StateConflict(RequestError):
 
 class Unauthorized(RequestError):
     code = "unauthorized"
-    default_hint = "Send 'Authorization: Bearer TOKEN' with one of SHOAL_API_TOKENS."
+    default_hint = "Send 'Authorization: Bearer TOKEN'; 'shoal token create' makes tokens."
     http_status = 401
+
+
+class InsufficientScope(RequestError):
+    """A known token, and not good for this."""
+
+    code = "insufficient_scope"
+    default_hint = "Use a token of a wider scope; 'shoal token create' makes one."
+    http_status = 403
+
+
+class RateLimited(RequestError):
+    """Too many requests with one token."""
+
+    code = "rate_limited"
+    default_hint = "Wait as long as 'Retry-After' says, or raise SHOAL_RATE_LIMIT on the API."
+    http_status = 429
+
+    def __init__(self, message: str, *, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class TokenExists(RequestError):
+    code = "token_exists"
+    default_hint = "Choose another name, or revoke it first: 'shoal token revoke NAME'."
+    http_status = 409
+
+
+class TokenNotFound(RequestError):
+    code = "token_not_found"
+    default_hint = "'shoal token list' shows the tokens that there are."
+    http_status = 404
+
+
+class TokensOff(RequestError):
+    """Without a first token the API is open to its machine, and others would mean nothing."""
+
+    code = "tokens_off"
+    default_hint = "Set SHOAL_API_TOKENS on the API to a first one, and use it to make others."
+    http_status = 409
 
 
 class BadEvent(RequestError):
@@ -327,6 +375,16 @@ class ModelProcessDied(ShoalError):
     transient = True
 
 
+class OutOfMemory(ModelProcessDied):
+    """The kernel ended the process that holds the model, for want of memory."""
+
+    code = "out_of_memory"
+    default_hint = (
+        "It is tried again by itself; if it comes back, give the worker more memory (or its "
+        "container a higher limit), or run fewer workers on the machine."
+    )
+
+
 class ModelStalled(ShoalError):
     """The model process lives but came no further with a video."""
 
@@ -429,6 +487,13 @@ class DataDirBusy(StackError):
     default_hint = "Stop the other 'shoal up', or give this one its own --data-dir."
 
 
+class SecretInArguments(RequestError):
+    """Everyone on a machine can read the arguments of its processes."""
+
+    code = "secret_in_arguments"
+    default_hint = "Set SHOAL_REDIS_URL instead."
+
+
 class InvalidRules(StackError):
     """A rules file with faults; ``faults`` has a line for each."""
 
@@ -443,6 +508,11 @@ class InvalidRules(StackError):
 class UnsafeBind(StackError):
     code = "unsafe_bind"
     default_hint = "Set SHOAL_API_TOKENS, or bind to 127.0.0.1."
+
+
+class TokenUnreadable(RequestError):
+    code = "token_unreadable"
+    default_hint = "Give --token-file a file with the token alone, or set SHOAL_API_TOKEN."
 
 
 class ApiUnreachable(ShoalError):
@@ -474,13 +544,13 @@ class Failure(BaseModel, frozen=True):
     @classmethod
     def of(cls, error: BaseException) -> Failure:
         """Describe any exception; one that is not ours is an ``internal_error``."""
-        trace = "".join(traceback.format_exception(error))
+        trace = redact("".join(traceback.format_exception(error)))
         if not isinstance(error, ShoalError):
             known = InternalError(f"{type(error).__name__}: {error}")
             return cls.of(known).model_copy(update={"traceback": trace})
         return cls(
             code=error.code,
-            message=str(error),
+            message=redact(str(error)),
             hint=error.hint,
             transient=error.transient,
             traceback=trace,

@@ -14,6 +14,7 @@ from shoal.errors import (
     ShoalError,
     SourceNotFound,
     VideoError,
+    WorkerNotFound,
 )
 
 
@@ -34,7 +35,7 @@ def exit_code(error: ShoalError) -> Exit:
     match error:
         case ApiUnreachable() | RedisUnavailable():
             return Exit.UNREACHABLE
-        case JobNotFound() | ResultNotFound() | SourceNotFound():
+        case JobNotFound() | ResultNotFound() | SourceNotFound() | WorkerNotFound():
             return Exit.NOT_FOUND
         case RequestError() | VideoError():
             return Exit.REFUSED

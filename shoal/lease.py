@@ -22,6 +22,7 @@ from shoal.errors import (
     LeaseLost,
     ModelProcessDied,
     ModelStalled,
+    OutOfMemory,
     PoisonousVideo,
 )
 from shoal.jobs import State
@@ -32,7 +33,7 @@ from shoal.rq_debris import remove_debris
 log = logging.getLogger(__name__)
 
 # Failures that cost a model process.
-DEADLY = (ModelProcessDied.code, ModelStalled.code, GpuError.code)
+DEADLY = (ModelProcessDied.code, OutOfMemory.code, ModelStalled.code, GpuError.code)
 MAX_MODEL_DEATHS = 3
 
 
@@ -47,12 +48,18 @@ class Lease:
 
     @classmethod
     def take(
-        cls, queue: JobQueue, job_id: str, worker: str, hourly_price: float = 0.0
+        cls,
+        queue: JobQueue,
+        job_id: str,
+        worker: str,
+        host: str = "",
+        hourly_price: float = 0.0,
     ) -> Lease | None:
         """Start an attempt at a dequeued job; ``None`` if it is no longer to be done.
 
         Args:
-            hourly_price: of the worker's machine, in US dollars; 0: not known.
+            host: the worker's machine.
+            hourly_price: of that machine, in US dollars; 0: not known.
         """
 
         def change(pipe: Pipeline) -> Record | None:
@@ -68,6 +75,7 @@ class Lease:
                 "started_at": now(),
                 "worker": worker,
                 "hourly_price": hourly_price,
+                "host": host,
                 "progress": Progress(),
             }
             gone = ("error", "finished_at", "cancel_requested", "priority", "saved_at")

@@ -1,4 +1,4 @@
-"""The end of a job's parts: what interrupted attempts left is removed when nobody needs it."""
+"""What interrupted attempts at a job left: removed when nobody needs it any more."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ log = logging.getLogger(__name__)
 
 
 def remove_parts(spec: JobSpec, settings: Settings) -> None:
-    """Remove the parts of all attempts; if that fails, they only take up space."""
+    """Remove the parts of all attempts, and results whose upload was cut off; if that fails, they
+    only take up space."""
     prefix = parts_prefix(spec)
     try:
-        storage_for(prefix, settings).delete(prefix)
+        storage = storage_for(prefix, settings)
+        storage.delete(prefix)
+        storage.sweep(spec.results_prefix)
     except ShoalError as error:
         log.warning("%s is left behind: %s", prefix, error)

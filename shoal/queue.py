@@ -321,7 +321,7 @@ class JobQueue:
     def requeue(self, pipe: Pipeline, record: Record, *, at_front: bool, **changes: object) -> None:
         """Bring a running job back to the queue."""
         self.records.update(
-            pipe, record, state=State.QUEUED, queued_at=now(), worker=None, **changes
+            pipe, record, state=State.QUEUED, queued_at=now(), worker=None, host=None, **changes
         )
         self.push(pipe, record.id, at_front=at_front)
 

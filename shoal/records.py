@@ -80,6 +80,7 @@ class Record(BaseModel):
     model_deaths: int = 0  # of those, the ones that cost a model process
     worker: str = ""
     priority: Priority = "normal"  # of one that waits
+    host: str = ""  # the worker's machine
     cancel_requested: bool = False
     progress: Progress = Progress()
     error: Failure | None = None
@@ -124,6 +125,7 @@ class AttemptRecord(BaseModel):
 
     number: int
     worker: str
+    host: str = ""
     started_at: float
     seconds: float
     cost: float = 0.0  # US dollars
@@ -301,6 +303,7 @@ class Records:
         attempt = AttemptRecord(
             number=record.attempt,
             worker=record.worker,
+            host=record.host,
             started_at=started,
             seconds=seconds,
             cost=spent.cost,

@@ -7,6 +7,7 @@ key = "soccer/**/*.mp4"
 prompts = ["soccer player", "ball"]
 options = { sample_fps = 5 }
 results = "gs://matches-results/soccer" # left out: SHOAL_RESULTS
+callback = "https://example.com/hook"   # left out: nobody is told
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from shoal.jobs import Options
 from shoal.prompts import clean_prompts
 from shoal.settings import Settings
 from shoal.storage import storage_for
+from shoal.targets import check_callback
 
 RESULT_DEPTH = 3  # '<results>/<video>/<job id>/<file>': no result lies less deep than this
 _BUCKET = re.compile(r"(gs|s3)://[^/]+|file:///.*")
@@ -43,6 +45,7 @@ class Rule(BaseModel):
     prompts: tuple[str, ...]
     options: Options = Options()
     results: str = ""
+    callback: str = Field("", description="A URL that is told how each job ended")
     prompts_from_metadata: bool = False
 
     @field_validator("bucket")
@@ -121,6 +124,13 @@ class Rules:
     def find(self, uri: str) -> Rule | None:
         return next((rule for rule in self.items if not rule.misses(uri)), None)
 
+    def callback_of(self, uri: str) -> str:
+        """Who is told of the job that an upload became; empty: nobody."""
+        if not any(rule.callback for rule in self.items):
+            return ""
+        rule = self.find(uri)
+        return rule.callback if rule else ""
+
     def results_of(self, rule: Rule) -> str:
         return rule.results or self.default_results
 
@@ -189,6 +199,10 @@ def _faults(rule: Rule, rules: Rules, settings: Settings) -> Iterator[tuple[str,
     if rule.prompts_from_metadata and not rule.bucket.startswith("gs://"):
         # S3 events and listings carry none: the job would depend on who announced the video.
         yield "prompts_from_metadata", "only gs:// events carry the metadata of an object"
+    try:
+        check_callback(rule.callback, settings)
+    except ShoalError as error:
+        yield "callback", str(error)
     results = rules.results_of(rule)
     try:
         storage_for(results, settings).key(results + "/x")

@@ -14,6 +14,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shoal.errors import InvalidSetting
+from shoal.redact import hide_settings
 
 GIB = 1024**3
 
@@ -35,7 +36,8 @@ class Settings(BaseSettings):
     # --- API
     api_host: str = "127.0.0.1"
     api_port: int = Field(8000, ge=0, le=65535)
-    api_tokens: Annotated[tuple[SecretStr, ...], NoDecode] = ()  # comma-separated
+    api_tokens: Annotated[tuple[SecretStr, ...], NoDecode] = ()  # comma-separated; they may do all
+    rate_limit: int = Field(6000, ge=0)  # requests per minute with one API token; 0: no limit
     max_upload_bytes: int = Field(50 * GIB, gt=0)
     retention_days: float = Field(30, ge=0)  # a job is forgotten so long after its end; 0: never
     callback_secret: Annotated[tuple[SecretStr, ...], NoDecode] = ()  # whsec_...; two to change it
@@ -55,6 +57,7 @@ class Settings(BaseSettings):
     lease_s: float = Field(20, gt=1)  # without a beat for this long, the job goes to another worker
     grace_s: float = Field(20, ge=0)  # from SIGTERM to the end of the process, at most
     hourly_price: float = Field(0, ge=0)  # of a worker's machine, in US dollars; 0: not known
+    drain: bool = False  # a first SIGTERM lets the worker finish its video; the next one counts
     retries: int = Field(3, ge=0)  # of transient failures, per job
     job_timeout_s: float = Field(6 * 3600, gt=0)
     part_s: float = Field(60, gt=0)  # after so much work it is saved: an interruption costs less
@@ -138,7 +141,7 @@ class Settings(BaseSettings):
     @property
     def readable_roots(self) -> tuple[Path, ...]:
         """Where file:// may point: the data directory always, and what was configured."""
-        return (self.data_dir, *(root.expanduser().resolve() for root in self.file_roots))
+        return (self.data_dir, *(root.expanduser() for root in self.file_roots))
 
 
 @lru_cache(maxsize=1)
@@ -149,8 +152,10 @@ def get_settings() -> Settings:
         InvalidSetting: names the variable, never its value, which may be a secret.
     """
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         name = "_".join(str(part) for part in first["loc"]).upper()
         raise InvalidSetting(f"SHOAL_{name}: {first['msg']}") from None
+    hide_settings(settings)
+    return settings

@@ -11,6 +11,7 @@ from shoal.indexes import Filter
 from shoal.jobs import Options
 from shoal.prompts import MAX_REMOVALS, MAX_VISUAL_PROMPTS, Removal, VisualPrompt
 from shoal.records import AttemptRecord, Depth, Priority, Record, TimelineEvent
+from shoal.tokens import NAME, Scope, Token
 from shoal.workers import WorkerInfo
 
 
@@ -214,3 +215,24 @@ class Problem(BaseModel):
     detail: str = Field(description="The cause, in one line.")
     code: str = Field(description="Stable: what scripts should look at.")
     hint: str = Field(description="What to do about it.")
+
+
+class TokenRequest(BaseModel):
+    """``POST /tokens``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(pattern=NAME, description="Who or what it is for; the log shows it.")
+    scope: Scope = Field(description="Each includes those before it: read, submit, admin.")
+
+
+class NewToken(Token, frozen=True):
+    """A token that was just made."""
+
+    secret: str = Field(description="What to send as 'Authorization: Bearer'. Shown only now.")
+
+
+class Tokens(BaseModel):
+    """The tokens there are, beside those of SHOAL_API_TOKENS; oldest first."""
+
+    items: list[Token]

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
+import secrets
+import socket
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from shoal.errors import WorkerNotFound
 from shoal.records import encode_field, text
 
 if TYPE_CHECKING:  # the client reads these models and needs no Redis
@@ -20,7 +26,8 @@ class WorkerInfo(BaseModel):
     pid: int
     started_at: float
     beat_at: float = 0.0
-    state: str = "starting"  # starting (the model loads), idle, busy, stopping
+    state: str = "starting"  # starting (the model loads), idle, busy
+    draining: bool = False  # it takes no more jobs, and ends after the one that it has
     job: str = ""  # id of the job it is on
     engine: str = ""  # known once the model is loaded
     device: str = ""
@@ -29,20 +36,50 @@ class WorkerInfo(BaseModel):
     jobs_done: int = 0  # attempts ended since it started, whatever their outcome
 
 
-def announce(redis: Redis, namespace: str, worker: WorkerInfo, ttl_s: float) -> None:
-    """Write what a worker is and does; it is forgotten ``ttl_s`` seconds later."""
+def unique_name(environ: Mapping[str, str] = os.environ) -> str:
+    """A name that no worker had before: not one of another machine with the same host name, and
+    not the one that had this process id before a restart.
+
+    SkyPilot's id of the managed job comes first where there is one, to find a worker by.
+    """
+    job = environ.get("SKYPILOT_MANAGED_JOB_ID", "")
+    sky = [f"sky{job}"] if re.fullmatch(r"\w{1,20}", job) else []
+    return "-".join([*sky, socket.gethostname(), str(os.getpid()), secrets.token_hex(4)])
+
+
+def announce(redis: Redis, namespace: str, worker: WorkerInfo, ttl_s: float) -> bool:
+    """Write what a worker is and does; it is forgotten ``ttl_s`` seconds later.
+
+    Returns:
+        Whether it was asked to drain.
+    """
     fields: dict[Any, Any] = {k: encode_field(v) for k, v in worker.model_dump().items()}
     pipe = redis.pipeline()
     pipe.sadd(_names_key(namespace), worker.name)
     pipe.hset(_key(namespace, worker.name), mapping=fields)
     pipe.pexpire(_key(namespace, worker.name), int(ttl_s * 1000))
-    pipe.execute()
+    pipe.sismember(_draining_key(namespace), worker.name)
+    return bool(pipe.execute()[-1])
+
+
+def ask_to_drain(redis: Redis, namespace: str, name: str) -> WorkerInfo:
+    """Have a worker end after the job that it has; it learns of it with its next beat.
+
+    Raises:
+        WorkerNotFound: there is no such worker.
+    """
+    for worker in list_workers(redis, namespace):
+        if worker.name == name:
+            redis.sadd(_draining_key(namespace), name)
+            return worker.model_copy(update={"draining": True})
+    raise WorkerNotFound(f"there is no worker {name}")
 
 
 def withdraw(redis: Redis, namespace: str, name: str) -> None:
     """A worker that ends in order takes its name off the list."""
     pipe = redis.pipeline()
     pipe.srem(_names_key(namespace), name)
+    pipe.srem(_draining_key(namespace), name)
     pipe.delete(_key(namespace, name))
     pipe.execute()
 
@@ -57,6 +94,7 @@ def list_workers(redis: Redis, namespace: str) -> list[WorkerInfo]:
     gone = [name for name, fields in found.items() if not fields]
     if gone:
         redis.srem(_names_key(namespace), *gone)
+        redis.srem(_draining_key(namespace), *gone)
     return [
         WorkerInfo.model_validate({text(k): text(v) for k, v in fields.items()})
         for fields in found.values()
@@ -66,6 +104,10 @@ def list_workers(redis: Redis, namespace: str) -> list[WorkerInfo]:
 
 def _names_key(namespace: str) -> str:
     return f"{namespace}:workers"
+
+
+def _draining_key(namespace: str) -> str:
+    return f"{namespace}:workers:draining"
 
 
 def _key(namespace: str, name: str) -> str:

@@ -84,6 +84,14 @@ class Slow(Fake):
         time.sleep(0.05)
 
 
+class SlowToLoad(Fake):
+    """Takes a minute to load."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        time.sleep(60)
+
+
 class Stuck(Fake):
     """Holds the GIL for good at frame 3, as a hanging C call does."""
 

@@ -138,7 +138,8 @@ class Attempt:
             self.lease.check()
         except RedisUnavailable as error:
             log.warning("%s: nothing is published meanwhile", error)
-            self._stalls_at = time.monotonic() + self.settings.stall_s  # it waits for us
+            waits_until = time.monotonic() + self.settings.stall_s  # for us, not in vain
+            self._stalls_at = max(self._stalls_at, waits_until)
             return
         self._wants_to_commit = False
         self.model.send(Granted())

@@ -10,11 +10,13 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 
-from shoal.errors import ModelProcessDied
+from shoal.errors import ModelProcessDied, OutOfMemory
 from worker.link import FromModel, FromParent, Link
+from worker.oom import oom_kills
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +27,16 @@ LOG_LINE_CHARS = 500
 class ModelProcess:
     """One child process that holds the model; ``loads`` counts how often it was started."""
 
-    def __init__(self) -> None:
+    def __init__(self, oom_kills: Callable[[], int | None] = oom_kills) -> None:
+        """
+        Args:
+            oom_kills: how often the kernel ran out of memory here; ``None`` if it does not tell.
+        """
         self.loads = 0
+        self._oom_kills = oom_kills
+        self._oom_kills_before = 0  # the current process was started
         self.log_tail: deque[str] = deque(maxlen=LOG_LINES)
+        self._started_at = -float("inf")
         self._process: subprocess.Popen[bytes] | None = None
         self._link: Link | None = None
         # Signals interrupt a wait: the handler's write to this pipe makes it readable.
@@ -50,6 +59,11 @@ class ModelProcess:
             log.error("%s, without a job", self._end())
         return self._process is not None
 
+    @property
+    def age_s(self) -> float:
+        """Seconds since the last one was started; infinite before the first."""
+        return time.monotonic() - self._started_at
+
     def start(self) -> None:
         """Start a fresh one. It sends ``Ready``, or ``Failed``, when its model is loaded."""
         self.kill()
@@ -69,6 +83,8 @@ class ModelProcess:
         theirs.close()
         self._link = Link(ours)
         self.loads += 1
+        self._started_at = time.monotonic()
+        self._oom_kills_before = self._oom_kills() or 0
         log.info("model process %d started", self._process.pid)
 
     def send(self, message: FromParent) -> None:
@@ -85,6 +101,7 @@ class ModelProcess:
 
         Raises:
             ModelProcessDied: it ended; the message says how.
+            OutOfMemory: the kernel's out-of-memory killer ended it.
         """
         if self._link is None:
             raise ModelProcessDied("the model process is not running")
@@ -96,7 +113,7 @@ class ModelProcess:
         try:
             return self._link.receive()
         except (EOFError, OSError):
-            raise ModelProcessDied(self._end()) from None
+            raise self._end() from None
 
     def sleep(self, seconds: float) -> None:
         """Sleep, but not through a signal."""
@@ -115,7 +132,7 @@ class ModelProcess:
         except BlockingIOError:
             return
 
-    def _end(self) -> str:
+    def _end(self) -> ModelProcessDied:
         """Reap a process that ended, or is about to, and say how."""
         assert self._process is not None
         assert self._link is not None
@@ -129,10 +146,11 @@ class ModelProcess:
         code = self._process.returncode
         self._process = self._link = None
         if code >= 0:
-            return f"the model process ended with exit code {code}"
+            return ModelProcessDied(f"the model process ended with exit code {code}")
         name = signal.Signals(-code).name
-        hint = " (the kernel's out-of-memory killer?)" if -code == signal.SIGKILL else ""
-        return f"the model process was ended by {name}{hint}"
+        if -code == signal.SIGKILL and (self._oom_kills() or 0) > self._oom_kills_before:
+            return OutOfMemory("the model process was ended by the kernel: out of memory")
+        return ModelProcessDied(f"the model process was ended by {name}")
 
 
 def connect_to_parent(fd: int) -> Link:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import signal
 import socket
 import time
@@ -36,7 +35,8 @@ from shoal.parts import remove_parts
 from shoal.queue import PROCESS, JobQueue, redis_errors
 from shoal.records import now, text
 from shoal.settings import Settings
-from shoal.workers import WorkerInfo, announce, withdraw
+from shoal.storage.files import writing
+from shoal.workers import WorkerInfo, announce, unique_name, withdraw
 from worker.attempt import Attempt, Outcome, failed
 from worker.child import ModelProcess
 from worker.link import Failed, Ready
@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 POLL_S = 1  # s; how long one wait for a job lasts: a signal is noticed within it
-RELOAD_S = 2.0  # s; pause before the model is loaded again after its process died
+RELOAD_S = 2.0  # s; model processes that die at once are started this far apart
 
 
 class Parent:
@@ -56,8 +56,7 @@ class Parent:
     def __init__(self, settings: Settings, queue: JobQueue) -> None:
         self.settings = settings
         self.queue = queue
-        host = socket.gethostname()
-        name = f"{host}-{os.getpid()}-{secrets.token_hex(2)}"
+        name, host = unique_name(), socket.gethostname()
         self.info = WorkerInfo(
             name=name,
             host=host,
@@ -66,6 +65,9 @@ class Parent:
             hourly_price=settings.hourly_price,
         )
         self.work_dir = WorkDir(settings.work_dir, name)
+        if not settings.results:  # a results folder that is missing later was moved
+            with writing(str(settings.data_dir)):
+                settings.data_dir.mkdir(parents=True, exist_ok=True)
         self.model = ModelProcess()
         self.mirror = RQMirror(queue, name, beat_s=settings.beat_s)
         self.stopping = False
@@ -75,7 +77,7 @@ class Parent:
         self._idle_since = time.monotonic()
 
     def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, or until SHOAL_MAX_JOBS or SHOAL_IDLE_EXIT_S is reached.
+        """Serve until SIGTERM or SIGINT, or until it has drained or done what it was started for.
 
         Raises:
             ModelLoadFailed: there is nothing to serve with.
@@ -96,8 +98,11 @@ class Parent:
             self._leave()
 
     def _is_done(self) -> bool:
-        """Whether this worker was started for so many jobs, or so long a wait, and no more."""
+        """Whether it drains, or was started for so many jobs or so long a wait and no more."""
         most, idle_s = self.settings.max_jobs, self.settings.idle_exit_s
+        if self.info.draining:
+            log.info("drained")
+            return True
         if 0 < most <= self.info.jobs_done:
             log.info("%d jobs done, as many as asked for", most)
             return True
@@ -107,6 +112,9 @@ class Parent:
         return False
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
+        if self.settings.drain and not self.info.draining:
+            self.info.draining = True
+            return
         if self.stopping:  # the second one: now; the reaper gives the job to another worker
             self.model.kill()
             os._exit(128 + signum)
@@ -116,13 +124,12 @@ class Parent:
     # --- the model -------------------------------------------------------------------------------
 
     def _load_model(self) -> None:
-        if self.model.loads:
-            self.model.sleep(RELOAD_S)
+        self.model.sleep(max(0.0, RELOAD_S - self.model.age_s))
         self.model.start()
         self.info.model_loads = self.model.loads
         self._set_state("starting")
         deadline = time.monotonic() + self.settings.model_load_timeout_s
-        while not self.stopping:
+        while not self.stopping and not self.info.draining:
             self._beat_if_due()
             try:
                 message = self.model.wait(POLL_S)
@@ -159,12 +166,10 @@ class Parent:
     def _attempt(self, job_id: str) -> None:
         """One job, from the queue to how it ended."""
         # The signal, or the pause, came together with the job.
-        if self.stopping or self._insist(lambda: self.queue.paused):
+        if self.stopping or self.info.draining or self._insist(lambda: self.queue.paused):
             self._insist(lambda: self.queue.untake(job_id))
             return
-        lease = self._insist(
-            lambda: Lease.take(self.queue, job_id, self.info.name, self.info.hourly_price)
-        )
+        lease = self._insist(lambda: self._take(job_id))
         if lease is None:
             log.info("job %s was cancelled or is unknown: skipped", job_id)
             return
@@ -185,6 +190,10 @@ class Parent:
         log_context.work_on("")
         self.info.jobs_done += 1
         self._set_state("idle")
+
+    def _take(self, job_id: str) -> Lease | None:
+        info = self.info
+        return Lease.take(self.queue, job_id, info.name, info.host, info.hourly_price)
 
     def _remove_parts(self, lease: Lease) -> None:
         """Remove the parts of a video that is over; a worker that lost its lease may have added
@@ -263,7 +272,10 @@ class Parent:
         """
         self.info.beat_at = now()
         with redis_errors():
-            announce(self.queue.redis, self.queue.name, self.info, self.settings.lease_s)
+            drain = announce(self.queue.redis, self.queue.name, self.info, self.settings.lease_s)
+            if drain and not self.info.draining:
+                log.info("asked to drain")
+                self.info.draining = True
             self.mirror.beat(self._job)
 
     def _insist(self, write: Callable[[], T]) -> T:

@@ -48,13 +48,20 @@ class Publisher:
         settings: Settings,
         work_dir: Path,
         why_engine: str,
+        *,
+        may_write: Callable[[], None],
     ) -> None:
+        """
+        Args:
+            may_write: returns if the job is still this attempt's, and raises if not.
+        """
         self.order = order
         self.spec = order.spec
         self.predictor = predictor
         self.settings = settings
         self.work_dir = work_dir
         self.why_engine = why_engine
+        self._may_write = may_write
         self._sizes: dict[str, int] = {}  # result name -> bytes
         self._masks: Path | None = None
 
@@ -96,6 +103,7 @@ class Publisher:
 
     def _put(self, path: Path, name: str) -> None:
         uri = result_uri(self.spec, name)
+        self._may_write()
         storage_for(uri, self.settings).put(path, uri, content_type(name))
         self._sizes[name] = path.stat().st_size
 

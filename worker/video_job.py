@@ -104,14 +104,6 @@ class VideoJob:
             Stopped: the parent said so.
             ShoalError: with the cause.
         """
-        try:
-            return self._run()
-        except Stopped:
-            if self.control.why is Why.CANCELLED:
-                self.store.clear()
-            raise
-
-    def _run(self) -> Done:
         self._check_engine()
         with self._stage("fetch"):
             path = self._fetch()
@@ -125,12 +117,15 @@ class VideoJob:
             self.store.clear()
             info, summary, parts = self._process(path)
         publisher = Publisher(
-            self.order, self.predictor, self.settings, self.work_dir, self.why_engine
+            self.order,
+            self.predictor,
+            self.settings,
+            self.work_dir,
+            self.why_engine,
+            may_write=self.control.ask_to_commit,
         )
         with self._stage("publish"):
-            self.control.ask_to_commit()
             publisher.put_results(parts)
-        self.control.ask_to_commit()
         # The parts stay until the parent has recorded the success: a death in between costs little.
         return publisher.put_metadata(info, summary, parts, self._timings())
 

@@ -91,8 +91,9 @@ class Inbox:
                     skips.append(found)
                     INGESTED.labels(sender, found.reason).inc()
                     continue
+                callback = rules.callback_of(found.uri)
                 with tracing.span("submit", found.id, sender=sender):
-                    record, queued = self._queue.submit(found, again=False)
+                    record, queued = self._queue.submit(found, callback=callback, again=False)
                 receipt.jobs.append(record.id)
                 receipt.queued += queued
                 receipt.known += not queued

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import re
 import threading
@@ -19,6 +20,8 @@ ISSUERS = ("https://accounts.google.com", "accounts.google.com")
 SKEW_S = 10
 MIN_KEPT_S, MAX_KEPT_S = 300, 24 * 3600
 PAUSE_S = 60  # between two fetches for keys that nobody knows
+GOOD_S = 60  # a token that was good is not checked again: Pub/Sub sends one for up to an hour
+MAX_GOOD = 1000
 
 
 class GoogleTokens:
@@ -31,6 +34,7 @@ class GoogleTokens:
         self._fetching = threading.Lock()
         self._certificates: dict[str, str] = {}
         self._fetched_at = self._fresh_until = -MAX_KEPT_S * 1.0
+        self._good: dict[bytes, float] = {}  # digest of a token -> until when
 
     def check(self, authorization: str) -> None:
         """
@@ -44,7 +48,15 @@ class GoogleTokens:
                 "the request carries no token",
                 hint="Give the push subscription or the trigger a service account.",
             )
-        claims = self._verified(token.strip())
+        digest = hashlib.sha256(token.strip().encode(errors="replace")).digest()
+        if time.time() < self._good.get(digest, 0):
+            return
+        self._check_claims(claims := self._verified(token.strip()))
+        if len(self._good) >= MAX_GOOD:
+            self._good.clear()
+        self._good[digest] = min(time.time() + GOOD_S, float(claims["exp"]))
+
+    def _check_claims(self, claims: Mapping[str, Any]) -> None:
         if claims.get("iss") not in ISSUERS:
             raise BadEventSender("the token is not from Google")
         email = str(claims.get("email", "")).encode(errors="replace")

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from shoal import __version__
-from shoal.cli import batches, callbacks, demo, ingest, jobs, services, stack
-from shoal.cli.session import Session, ShoalGroup
+from shoal.cli import batches, callbacks, demo, ingest, jobs, services, stack, tokens, workers
+from shoal.cli.session import Session, ShoalGroup, read_token
 
 EXIT_CODES = """
 **Exit codes:** 0 done; 1 a job failed or was cancelled, or something unexpected happened;
@@ -39,15 +39,20 @@ def start(
     url: Annotated[
         str, typer.Option(envvar="SHOAL_API_URL", metavar="URL", help="Address of the API.")
     ] = "http://127.0.0.1:8000",
-    token: Annotated[
-        str, typer.Option(envvar="SHOAL_API_TOKEN", help="API token.", show_envvar=True)
+    token_file: Annotated[
+        str,
+        typer.Option(
+            envvar="SHOAL_API_TOKEN_FILE",
+            metavar="PATH",
+            help="File with the API token; '-': standard input. Or set SHOAL_API_TOKEN.",
+        ),
     ] = "",
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """What every command shares."""
-    ctx.obj = Session(url, token)
+    ctx.obj = Session(url, read_token(token_file))
 
 
 WORK = "Jobs"
@@ -67,8 +72,10 @@ app.add_typer(callbacks.app, name="callback", rich_help_panel=WORK)
 app.command(rich_help_panel=INGEST)(ingest.reconcile)
 app.add_typer(ingest.rules, name="rules", rich_help_panel=INGEST)
 app.add_typer(ingest.events, name="events", rich_help_panel=INGEST)
+app.add_typer(tokens.app, name="token", rich_help_panel=RUN)
 app.command(rich_help_panel=RUN)(demo.demo)
 app.command(rich_help_panel=RUN)(stack.up)
 app.command(rich_help_panel=RUN)(services.api)
 app.command(rich_help_panel=RUN)(services.worker)
+app.command(rich_help_panel=RUN)(workers.drain)
 app.command(rich_help_panel=RUN)(services.doctor)

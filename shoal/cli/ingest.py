@@ -75,7 +75,7 @@ def explain(uri: str, loaded: Rules, settings: Settings) -> dict[str, Any]:
         return answer | {"outcome": "skipped", "reason": found.reason, "detail": found.detail}
     options = found.options.model_dump(exclude_defaults=True)
     spec = {"prompts": found.prompts, "options": options, "results": found.results}
-    return answer | {"outcome": "job", **spec}
+    return answer | {"outcome": "job", **spec, "callback": loaded.callback_of(uri)}
 
 
 def _show(explanation: dict[str, Any], json: bool) -> None:
@@ -93,6 +93,7 @@ def _show(explanation: dict[str, Any], json: bool) -> None:
         "prompts": ", ".join(explanation["prompts"]),
         "options": options,
         "results": explanation["results"],
+        "callback": explanation["callback"],
     }
     output.out.print(output.facts(facts))
 

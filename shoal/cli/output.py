@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from shoal.errors import ApiError, ShoalError
+from shoal.redact import redact
 
 PIPED_WIDTH = 200  # columns, where no terminal says how wide it is
 
@@ -55,7 +56,7 @@ def _plain_data(value: Any) -> Any:
 
 def described(error: ShoalError) -> dict[str, str]:
     code = error.remote_code if isinstance(error, ApiError) else error.code
-    return {"code": code, "message": str(error), "hint": error.hint}
+    return {"code": code, "message": redact(str(error)), "hint": error.hint}
 
 
 # --- for people ----------------------------------------------------------------------------------
@@ -63,7 +64,7 @@ def described(error: ShoalError) -> dict[str, str]:
 
 def show_error(error: ShoalError, item: str = "") -> None:
     """Cause and advice on stderr; ``item`` is what it happened with."""
-    cause = f"{item}: {error}" if item else str(error)
+    cause = redact(f"{item}: {error}" if item else str(error))
     err.print(Text.assemble(("error: ", "bold red"), printable(cause)))
     err.print(Text.assemble(("hint:  ", "bold"), printable(error.hint)))
 

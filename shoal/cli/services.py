@@ -16,13 +16,10 @@ from typing import Annotated, NoReturn
 import typer
 
 from shoal.cli import output
+from shoal.cli.session import RedisUrl
 from shoal.cli.stack import StackLog
 from shoal.errors import StackError
 from shoal.settings import get_settings
-
-RedisUrl = Annotated[
-    str | None, typer.Option(help="The queue's Redis.", envvar="SHOAL_REDIS_URL", metavar="URL")
-]
 
 
 def api(
@@ -47,6 +44,12 @@ def worker(
     idle_exit: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="End after so long without a job.")
     ] = None,
+    drain: Annotated[
+        bool,
+        typer.Option(
+            "--drain", help="A first SIGTERM or Ctrl-C lets it finish its video before it ends."
+        ),
+    ] = False,
     gpus: Annotated[
         str | None, typer.Option(help="A worker on each of these GPUs: 'all', or as in '0,2'.")
     ] = None,
@@ -60,11 +63,13 @@ def worker(
         "redis_url": redis_url,
         "max_jobs": max_jobs,
         "idle_exit_s": idle_exit,
+        "drain": drain or None,
     }
     if gpus is None:
         _become("worker", "av", settings)
     _require("worker", "av")
-    _run_fleet(gpus, per_gpu, _environment(settings))
+    drain = drain or get_settings().drain
+    _run_fleet(gpus, per_gpu, _environment(settings), drain=drain)
 
 
 def doctor(
@@ -88,7 +93,7 @@ def doctor(
     _become("worker.doctor", "av", settings, *(["--json"] if as_json else []))
 
 
-def _run_fleet(gpus: str, per_gpu: int, env: Mapping[str, str]) -> None:
+def _run_fleet(gpus: str, per_gpu: int, env: Mapping[str, str], *, drain: bool) -> None:
     """Workers on several GPUs, until a signal or until all have ended by themselves.
 
     Raises:
@@ -101,7 +106,7 @@ def _run_fleet(gpus: str, per_gpu: int, env: Mapping[str, str]) -> None:
     for gpu in indices:
         for number in range(1, per_gpu + 1):
             fleet.start(f"gpu-{gpu}.{number}", {**env, "CUDA_VISIBLE_DEVICES": gpu})
-    fleet.run(get_settings().grace_s)
+    fleet.run(get_settings().grace_s, drain=drain)
 
 
 def _require(module: str, needs: str) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 from pydantic import BaseModel
 from typer.core import TyperGroup
 
 from shoal.cli import output
-from shoal.errors import JobNotFound, RequestError, ShoalError
+from shoal.errors import JobNotFound, RequestError, SecretInArguments, ShoalError, TokenUnreadable
 from shoal.exits import Exit, exit_code
+from shoal.redact import hide
 
 if TYPE_CHECKING:
     from shoal.client import Client
@@ -27,13 +32,33 @@ class Session:
     """One run of the command line."""
 
     url: str
-    token: str
+    token: str = field(repr=False)
     json: bool = False  # as the command's --json says
 
     def connect(self) -> Client:
         from shoal.client import Client  # httpx takes its time, and --help has no use for it
 
         return Client(self.url, self.token)
+
+
+def read_token(path: str) -> str:
+    """The API token: of a file, or of SHOAL_API_TOKEN. Never of the command line, which all see.
+
+    Raises:
+        TokenUnreadable
+    """
+    try:
+        if path == "-":
+            token = sys.stdin.readline().strip()
+        elif path:
+            token = Path(path).read_text("utf-8").strip()
+        else:
+            token = os.environ.get("SHOAL_API_TOKEN", "")
+    except (OSError, UnicodeDecodeError) as error:
+        words = error.strerror if isinstance(error, OSError) else "not text"
+        raise TokenUnreadable(f"cannot read a token from {path}: {words}") from error
+    hide([token])
+    return token
 
 
 def session_of(ctx: typer.Context) -> Session:
@@ -49,6 +74,31 @@ def _keep(ctx: typer.Context, wanted: bool) -> bool:
 
 Json = Annotated[
     bool, typer.Option("--json", callback=_keep, help="Print one JSON document, and only that.")
+]
+
+
+def without_password(
+    ctx: typer.Context, param: typer.CallbackParam, value: str | None
+) -> str | None:
+    """
+    Raises:
+        SecretInArguments: a URL with a password, on the command line.
+    """
+    # Compared by name: the class differs with the version of typer.
+    source = ctx.get_parameter_source(param.name or "")
+    if value and source and source.name == "COMMANDLINE" and urlsplit(value).password:
+        raise SecretInArguments("a password on the command line is seen by all on this machine")
+    return value
+
+
+RedisUrl = Annotated[
+    str | None,
+    typer.Option(
+        help="The queue's Redis; with a password by SHOAL_REDIS_URL only.",
+        envvar="SHOAL_REDIS_URL",
+        metavar="URL",
+        callback=without_password,
+    ),
 ]
 
 

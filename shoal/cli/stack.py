@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from shoal.cli.session import RedisUrl
 from shoal.errors import StackError
 from shoal.settings import get_settings
 
@@ -45,11 +46,12 @@ def up(
     data_dir: Annotated[
         Path, typer.Option(help="Where uploads, results and the queue are kept.")
     ] = Path("shoal-data"),
-    redis_url: Annotated[
-        str | None, typer.Option(help="A Redis to use instead of the embedded Valkey.")
-    ] = None,
+    redis_url: RedisUrl = None,
 ) -> None:
-    """Run Valkey, the API and workers here until Ctrl-C; what is unfinished continues next time."""
+    """Run Valkey, the API and workers here until Ctrl-C; what is unfinished continues next time.
+
+    Given a Redis, that one is used and no Valkey is started.
+    """
     log = StackLog(Console(stderr=True))
     with running(log, data_dir, port=port, workers=workers, redis_url=redis_url) as stack:
         serve(stack, log)

@@ -24,6 +24,7 @@ from shoal.cli.output import (
 from shoal.jobs import Options, State
 from shoal.records import AttemptRecord, Record, Spent, TimelineEvent
 from shoal.wire import QueueStatus
+from shoal.workers import WorkerInfo
 
 SHORT_ID = 12  # characters; commands take any unambiguous beginning
 
@@ -145,11 +146,15 @@ def _show_attempts(attempts: Sequence[AttemptRecord]) -> None:
     if not any(attempt.error for attempt in attempts):
         return
     out.print(Text("\nattempts", style="bold"))
-    grid = table("no", "worker", "took", "outcome", right=("no", "took"))
+    grid = table("no", "worker", "host", "took", "outcome", right=("no", "took"))
     for attempt in attempts:
         how = f"{attempt.outcome}: {attempt.error.message}" if attempt.error else attempt.outcome
         grid.add_row(
-            str(attempt.number), attempt.worker, duration(attempt.seconds), Text(printable(how))
+            str(attempt.number),
+            attempt.worker,
+            attempt.host,
+            duration(attempt.seconds),
+            Text(printable(how)),
         )
     out.print(grid)
     last = [attempt for attempt in attempts if attempt.error][-1]
@@ -177,7 +182,7 @@ def show_queue(status: QueueStatus) -> None:
     for worker in status.workers:
         grid.add_row(
             worker.name,
-            output.state(worker.state),
+            _state(worker),
             worker.job[:SHORT_ID],
             worker.engine,
             worker.device,
@@ -188,6 +193,11 @@ def show_queue(status: QueueStatus) -> None:
         )
     out.print()
     out.print(grid)
+
+
+def _state(worker: WorkerInfo) -> Text:
+    shown = output.state(worker.state)
+    return shown.append(", draining", style="yellow") if worker.draining else shown
 
 
 def _chosen(options: Options) -> str:

@@ -16,6 +16,7 @@ from shoal.errors import StackError
 RESTART_S = (1, 2, 5, 10, 30)  # pauses before a worker that failed is started again
 STEADY_S = 60.0  # a worker that ran this long starts over with the shortest pause
 KILL_AFTER_GRACE_S = 5.0
+TURN_S = 0.2
 
 
 class Fleet:
@@ -61,12 +62,16 @@ class Fleet:
         """Whether every worker there is has ended with an error."""
         return bool(self.workers) and all(worker.exit_code for worker in self.workers)
 
-    def run(self, grace_s: float) -> None:
-        """Keep them up until SIGINT or SIGTERM (a second one kills), or until all have ended."""
+    def run(self, grace_s: float, *, drain: bool = False) -> None:
+        """Keep them up until SIGINT or SIGTERM (a second one kills), or until all have ended.
+
+        Args:
+            drain: one signal more: a first one has them finish their videos, however long it takes.
+        """
 
         def on_signal(signum: int, frame: FrameType | None) -> None:
             signals.append(signum)
-            if len(signals) > 1:
+            if len(signals) > 1 + drain:
                 self.kill()
 
         signals: list[int] = []
@@ -74,15 +79,22 @@ class Fleet:
             signal.signal(sig, on_signal)
         while not signals and not self.is_over:
             self.revive()
-            time.sleep(0.2)
+            time.sleep(TURN_S)
+        if drain:
+            self._terminate()
+            while len(signals) < 2 and any(worker.exit_code is None for worker in self.workers):
+                time.sleep(TURN_S)
         self.stop(grace_s)
 
     def stop(self, grace_s: float) -> None:
         """Have the workers give back their jobs and end; kill those that are too slow."""
-        for worker in self.workers:
-            worker.terminate()
+        self._terminate()
         for worker in self.workers:
             worker.wait(grace_s + KILL_AFTER_GRACE_S)
+
+    def _terminate(self) -> None:
+        for worker in self.workers:
+            worker.terminate()
 
     def kill(self) -> None:
         for worker in self.workers:

@@ -61,6 +61,7 @@ class Stack:
             "SHOAL_DATA_DIR": str(self.settings.data_dir),
             "SHOAL_API_HOST": "127.0.0.1",
             "SHOAL_API_PORT": str(self.settings.api_port),
+            "SHOAL_DRAIN": "0",  # Ctrl-C stops all at once; the next start continues
         }
         self._api = Service("api", [sys.executable, "-P", "-m", "api"], env, self.log_line)
         self._api.start()

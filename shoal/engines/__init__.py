@@ -13,6 +13,7 @@ from shoal.engines import cpu, sam3
 from shoal.errors import (
     EngineUnavailable,
     InvalidPrompt,
+    ShoalError,
     UnknownEngine,
     UnknownPrompt,
     UnsupportedByEngine,
@@ -104,9 +105,13 @@ def check(engine: str, prompts: Iterable[str], asked: Iterable[Feature] = ()) ->
         raise UnknownEngine(f"there is no engine {engine!r}", hint=f"Choose one of {known}.")
     prompts, asked = tuple(prompts), tuple(asked)
     candidates = _ENGINES if engine == AUTO else (engine,)
-    refusals = [_refusal(name, prompts, asked) for name in candidates]
-    if (last := refusals[-1]) and all(refusals):
-        raise last
+    refusal: ShoalError | None = None
+    for name in candidates:
+        refusal = _refusal(name, prompts, asked)
+        if refusal is None:
+            return
+    if refusal:
+        raise refusal
 
 
 def all_can(prompts: Sequence[str], asked: Iterable[Feature]) -> bool:

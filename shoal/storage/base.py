@@ -72,6 +72,10 @@ class Storage(Protocol):
         """Remove an object, or all objects directly in a folder; none there is no error."""
         ...
 
+    def sweep(self, uri: str) -> None:
+        """Remove from a folder what uploads that were cut off have left there."""
+        ...
+
     def entries(self, uri: str) -> Iterator[ObjectInfo]:
         """The objects directly in a folder; none if it is not there."""
         ...

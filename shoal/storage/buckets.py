@@ -103,6 +103,9 @@ class BucketStorage(ABC):
             if not address.is_folder:
                 self._delete(address)
 
+    def sweep(self, uri: str) -> None:  # noqa: B027 - there is nothing to do, ever
+        """Nothing: an upload that was cut off is no object, and the bucket's own to remove."""
+
     def entries(self, uri: str) -> Iterator[ObjectInfo]:
         with self.errors(uri):
             yield from self._list(self.address(uri))

@@ -10,6 +10,7 @@ import stat
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
@@ -25,6 +26,7 @@ from shoal.errors import (
 from shoal.storage.base import ObjectInfo
 
 CHUNK = 1 << 20
+PARTIAL = ".{}.{}.partial"  # what is being written, until it gets its own name
 _NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 _NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # a disk, a quota, what a file may hold
@@ -34,7 +36,7 @@ class FileStorage:
     """Files below ``roots``; symbolic links are followed before a path is judged."""
 
     def __init__(self, roots: Sequence[Path]) -> None:
-        self.roots = tuple(root.resolve() for root in roots)
+        self.roots = _resolved(tuple(roots))
 
     def path(self, uri: str) -> Path:
         """The real path behind a URI.
@@ -42,20 +44,33 @@ class FileStorage:
         Raises:
             UnsupportedLocation: not a local file URI.
             LocationForbidden: outside all roots.
-            SourceNotFound: a link that leads to itself.
         """
         parts = urlsplit(uri)
         if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not parts.path:
             raise UnsupportedLocation(f"not a local file URI: {uri}")
         if "\0" in unquote(parts.path):
             raise UnsupportedLocation("a file URI cannot hold a NUL byte")
-        try:
-            path = Path(unquote(parts.path)).resolve()
-        except RuntimeError as error:  # what Python before 3.13 raises
-            raise SourceNotFound(f"a loop of symbolic links: {uri}") from error
+        path = Path(os.path.realpath(unquote(parts.path)))
         if not any(path.is_relative_to(root) for root in self.roots):
             raise LocationForbidden(f"outside the allowed folders: {path}")
         return path
+
+    def _root(self, path: Path) -> Path:
+        """The innermost root that holds a path."""
+        return max((r for r in self.roots if path.is_relative_to(r)), key=lambda r: len(r.parts))
+
+    def _check_root(self, path: Path) -> None:
+        """A root that is gone is not an empty one: its disk may come back.
+
+        Raises:
+            StorageUnavailable: it is not there.
+        """
+        root = self._root(path)
+        if not root.is_dir():
+            raise StorageUnavailable(
+                f"the folder {root} is not there",
+                hint="Bring it back: it was moved, or its disk is not mounted.",
+            )
 
     def stat(self, uri: str) -> ObjectInfo:
         path = self.path(uri)
@@ -67,7 +82,7 @@ class FileStorage:
 
     def key(self, uri: str) -> str:
         path = self.path(uri)
-        root = max((r for r in self.roots if path.is_relative_to(r)), key=lambda r: len(r.parts))
+        root = self._root(path)
         if path == root:
             return path.name
         below = path.relative_to(root)
@@ -80,7 +95,8 @@ class FileStorage:
 
     def put(self, path: Path, uri: str, content_type: str) -> None:
         target = self.path(uri)
-        partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
+        self._check_root(target)
+        partial = target.with_name(PARTIAL.format(target.name, uuid.uuid4().hex))
         with writing(uri):
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -102,14 +118,23 @@ class FileStorage:
 
     def delete(self, uri: str) -> None:
         path = self.path(uri)
+        self._check_root(path)
         with writing(uri):
             if not uri.endswith("/"):
                 path.unlink(missing_ok=True)
             elif path.is_dir():
                 _empty(path)
 
+    def sweep(self, uri: str) -> None:
+        path = self.path(uri)
+        self._check_root(path)
+        with writing(uri):
+            for partial in path.glob(PARTIAL.format("*", "*")):
+                partial.unlink(missing_ok=True)
+
     def entries(self, uri: str) -> Iterator[ObjectInfo]:
         path = self.path(uri)
+        self._check_root(path)
         with _reading(uri):
             for entry in sorted(path.iterdir()) if path.exists() else ():
                 if entry.is_file():
@@ -136,6 +161,11 @@ class FileStorage:
                         continue
                     if stat.S_ISREG(status.st_mode):
                         yield _file_info(path, status)
+
+
+@lru_cache(maxsize=16)
+def _resolved(roots: tuple[Path, ...]) -> tuple[Path, ...]:
+    return tuple(root.resolve() for root in roots)
 
 
 def _local(uri: str) -> Path:

@@ -13,9 +13,11 @@ from google.api_core import exceptions as api
 from google.auth import exceptions as auth
 from google.cloud import storage
 from google.cloud.storage import transfer_manager
+from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from shoal.errors import (
+    ShoalError,
     SourceNotFound,
     StorageForbidden,
     StorageNotWritable,
@@ -35,6 +37,8 @@ from shoal.storage.buckets import (
 
 CONNECT_S, READ_S = 10, 60
 TIMEOUT = (CONNECT_S, READ_S)
+FAULTS = (api.GoogleAPIError, auth.GoogleAuthError, requests.RequestException, DataCorruption)
+UPLOAD_RETRY = DEFAULT_RETRY.with_timeout(120)  # s; with growing pauses
 
 
 @lru_cache(maxsize=1)
@@ -104,7 +108,7 @@ class GoogleStorage(BucketStorage):
             str(path),
             content_type=content_type,
             checksum="crc32c",
-            retry=DEFAULT_RETRY,
+            retry=UPLOAD_RETRY,
             timeout=TIMEOUT,
         )
 
@@ -135,19 +139,31 @@ class GoogleStorage(BucketStorage):
     def errors(self, uri: str, *, writing: bool = False) -> Iterator[None]:
         try:
             yield
-        except api.NotFound as error:
-            if writing:
-                raise StorageNotWritable(f"there is no such bucket: {uri}") from error
-            raise SourceNotFound(f"no such object: {uri}") from error
-        except (api.Forbidden, api.Unauthorized, auth.GoogleAuthError) as error:
-            cause = StorageNotWritable if writing else StorageForbidden
-            raise cause(f"Google Cloud Storage refuses {uri}: {_reason(error)}") from error
-        except api.TooManyRequests as error:
-            raise StorageThrottled(f"Google Cloud Storage is throttling {uri}") from error
-        except (api.GoogleAPIError, requests.RequestException) as error:
-            raise StorageUnavailable(
-                f"Google Cloud Storage failed with {uri}: {_reason(error)}"
-            ) from error
+        except FAULTS as error:
+            raise _named(_cause(error), uri, writing) from error
+
+
+def _cause(error: Exception) -> Exception:
+    """What is behind an upload that was tried again until its time was over."""
+    if isinstance(error, api.RetryError):
+        error = error.cause
+    if isinstance(error, InvalidResponse):
+        error = api.from_http_response(error.response)  # type: ignore[no-untyped-call]
+    return error
+
+
+def _named(error: Exception, uri: str, writing: bool) -> ShoalError:
+    match error:
+        case api.NotFound() if writing:
+            return StorageNotWritable(f"there is no such bucket: {uri}")
+        case api.NotFound():
+            return SourceNotFound(f"no such object: {uri}")
+        case api.Forbidden() | api.Unauthorized() | auth.GoogleAuthError():
+            refused = StorageNotWritable if writing else StorageForbidden
+            return refused(f"Google Cloud Storage refuses {uri}: {_reason(error)}")
+        case api.TooManyRequests():
+            return StorageThrottled(f"Google Cloud Storage is throttling {uri}")
+    return StorageUnavailable(f"Google Cloud Storage failed with {uri}: {_reason(error)}")
 
 
 def _reason(error: Exception) -> str:

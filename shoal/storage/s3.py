@@ -38,9 +38,9 @@ from shoal.storage.buckets import (
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-CONFIG = Config(
-    connect_timeout=10, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 6}
-)
+# botocore waits longer from one attempt to the next: 15 s in all, or for what took a while to
+# make, a minute.
+ATTEMPTS, UPLOAD_ATTEMPTS = 6, 10
 TRANSFER = TransferConfig(
     multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=PARALLEL
 )
@@ -51,9 +51,11 @@ REFUSED = {"401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNot
 THROTTLED = {"429", "SlowDown", "Throttling", "RequestLimitExceeded", "TooManyRequests"}
 
 
-@lru_cache(maxsize=1)
-def _client() -> S3Client:
-    return boto3.client("s3", config=CONFIG)
+@lru_cache
+def _client(attempts: int = ATTEMPTS) -> S3Client:
+    retries: Any = {"mode": "standard", "total_max_attempts": attempts}
+    config = Config(connect_timeout=10, read_timeout=60, retries=retries)
+    return boto3.client("s3", config=config)
 
 
 class S3Storage(BucketStorage):
@@ -112,7 +114,7 @@ class S3Storage(BucketStorage):
             raise changed(self.uri(address))
 
     def _upload(self, path: Path, address: Address, content_type: str) -> None:
-        _client().upload_file(
+        _client(UPLOAD_ATTEMPTS).upload_file(
             str(path),
             address.bucket,
             address.key,

@@ -90,7 +90,8 @@ def _fill_disk(scene: Scenario) -> None:
 
 
 def _refuse(scene: Scenario) -> None:
-    """Where the bucket was there is something else. The failure is final; a user retries."""
+    """Where the bucket was there is something else."""
+    scene.refused = True
     bucket = scene.stack.bucket
     away = bucket.with_name("bucket-away")
     bucket.rename(away)

@@ -26,7 +26,6 @@ from tests.chaos.stages import place
 from tests.processes import eventually
 
 NAMED = {"disk_full", "storage_not_writable", "storage_unavailable", "source_not_found"}
-MAY_KEEP_PARTS = {("storage fails", "metadata"), ("storage fails", "RQ bookkeeping")}
 RUNS_AGAIN = ("started", "resumed", "part", "succeeded")  # events that tell so
 LAG = 3  # frames that the engine has seen and still owes the results of
 
@@ -76,6 +75,7 @@ class Scenario:
         self.struck_at = 0.0
         self.attempt = 0  # that was struck
         self.job_id = ""
+        self.refused = False  # whether the storage was away
 
     def __str__(self) -> str:
         return f"{self.blow} at {self.stage} ({self.plan.moment}, {self.plan.turn})"
@@ -171,8 +171,7 @@ class Scenario:
 
     def _check_leftovers(self) -> None:
         queue, settings = self.stack.queue, self.stack.settings
-        # Storage that is away when the parts are removed keeps them: they only take up space.
-        if (self.blow, self.stage) not in MAY_KEEP_PARTS:
+        if not self._may_keep_parts():
             storage = storage_for(self.record().spec.results, settings)
             parts = list(storage.entries(parts_prefix(self.record().spec)))
             assert not parts, f"parts are left: {parts}"
@@ -189,6 +188,15 @@ class Scenario:
             assert not redis.exists(key), f"{key} is not empty"
         assert not redis.exists(RQJob.key_for(self.job_id)), "RQ still has the job"
         eventually(self._rq_is_clean, f"RQ's tables to be clean: {self._rq_entries()}", WAIT_S)
+
+    def _may_keep_parts(self) -> bool:
+        """Storage that is away just when the parts are removed keeps them, and the worker says so:
+        then they only take up space."""
+        published = self.stage == "RQ bookkeeping" or (self.stage, self.plan.moment) == (
+            "metadata",
+            "after",
+        )
+        return self.refused and published and "is left behind" in self.victim.log.read_text()
 
     def _rq_is_clean(self) -> bool:
         return not self._rq_entries()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ class OwnValkey:
     """A durable server of this test's own, as ``shoal up`` runs it."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.server = Valkey(folder, free_port())
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -93,6 +95,54 @@ def test_a_waiting_worker_outlives_a_restart_of_redis(
     own_valkey.start()
     job_id = submit_clip()
     assert processes.wait_state(job_id, "succeeded", "failed").state == State.SUCCEEDED
+
+
+def test_redis_is_away_for_longer_than_the_lease(
+    processes: Processes, submit_clip: SubmitClip, own_valkey: OwnValkey
+) -> None:
+    """Whoever is first when it is back, the worker or the reaper: there is one result."""
+    processes.env |= {"SHOAL_LEASE_S": "2", "SHOAL_PART_S": "0.5"}
+    processes.api()
+    job_id = submit_clip()
+    workers = [processes.worker("tests.fakes:Slow"), processes.worker("tests.fakes:Slow")]
+    processes.wait_frames(job_id)
+    time.sleep(1.5)
+    own_valkey.kill()
+    time.sleep(5)
+    own_valkey.start()
+    assert processes.wait_state(job_id, "succeeded", "failed").state == State.SUCCEEDED
+    assert [worker.poll() for worker in workers] == [None, None]
+    results = processes.settings.data_dir / "results"
+    assert len(list(results.rglob("*_metadata.json"))) == 1
+    eventually(lambda: len(processes.idle_workers()) == 2, "both to be of use")
+
+
+def test_failover_to_an_empty_server(
+    processes: Processes, submit_clip: SubmitClip, own_valkey: OwnValkey, queue: JobQueue
+) -> None:
+    """What was on the old one must be submitted again; it goes on after its last part."""
+    processes.env |= {"SHOAL_PART_S": "0.5"}
+    processes.api()
+    job_id = submit_clip()
+    workers = [processes.worker("tests.fakes:Slow"), processes.worker("tests.fakes:Slow")]
+    eventually(lambda: "part" in told(queue, job_id), "a part")
+    own_valkey.kill()
+    shutil.rmtree(own_valkey.folder)
+    own_valkey.start()
+    eventually(lambda: len(processes.idle_workers()) == 2, "both to wait for videos")
+    assert "is another worker's now: dropped" in processes.logs()
+    assert queue.records.find(job_id) is None
+    assert submit_clip() == job_id
+    record = processes.wait_state(job_id, "succeeded", "failed")
+    assert record.state == State.SUCCEEDED
+    assert "resumed" in told(queue, job_id)
+    assert [worker.poll() for worker in workers] == [None, None]
+    results = processes.settings.data_dir / "results"
+    assert len(list(results.rglob("*_metadata.json"))) == 1
+
+
+def told(queue: JobQueue, job_id: str) -> list[str]:
+    return [event.event for event in queue.records.timeline(job_id)]
 
 
 def test_a_worker_may_go_while_redis_is_away(

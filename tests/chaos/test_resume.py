@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 from collections import Counter
@@ -25,7 +24,6 @@ from tests.attempts import Job, times
 from tests.conftest import SubmitClip
 from tests.fakes import Counting
 from tests.processes import Processes, eventually, model_process
-from worker.predictors import load
 
 FRAMES = 100  # of the generated clip
 ENGINE = "tests.fakes:CountingSlowly"  # 50 ms per frame
@@ -202,6 +200,31 @@ def test_a_frozen_worker_commits_nothing_when_it_wakes(
     assert_one_result(record, settings, tmp_path)
 
 
+def test_a_frozen_worker_that_wakes_meanwhile_disturbs_nobody(
+    processes: Processes, submit_clip: SubmitClip, settings: Settings, steps: Steps, tmp_path: Path
+) -> None:
+    """It can neither save a part nor remove those of the one that has the video now."""
+    job_id = submit_clip()
+    frozen = processes.worker(ENGINE)
+    wait_parts(processes, job_id, 1)
+    freeze(frozen, signal.SIGSTOP)
+    processes.api()
+    processes.worker(ENGINE)
+    before = len(events(processes.queue, job_id, "part"))
+    wait_parts(processes, job_id, before + 1)
+    owner = processes.queue.records.get(job_id).worker
+    freeze(frozen, signal.SIGCONT)
+    eventually(lambda: "is another worker's now" in processes.logs(), "the frozen worker to learn")
+    record = processes.queue.records.get(job_id)
+    assert (record.state, record.worker) == (State.RUNNING, owner)
+    storage = storage_for(record.spec.results, settings)
+    names = {info.uri for info in storage.entries(parts_prefix(record.spec))}
+    assert any("-a2.state" in name for name in names)
+    record = done(processes, job_id)
+    assert (record.attempt, record.worker) == (2, owner)
+    assert_one_result(record, settings, tmp_path)
+
+
 def test_a_frozen_model_process_ends_with_its_parent(
     processes: Processes, submit_clip: SubmitClip, settings: Settings, steps: Steps, tmp_path: Path
 ) -> None:
@@ -245,43 +268,3 @@ def test_a_waiting_video_that_is_cancelled_leaves_no_parts(
     assert list(storage.entries(parts_prefix(record.spec)))
     client.cancel(job_id)
     assert not list(storage.entries(parts_prefix(record.spec)))
-
-
-def test_five_random_interruptions_of_a_real_video(
-    processes: Processes,
-    submit_clip: SubmitClip,
-    settings: Settings,
-    sample_clip: Path,
-    tmp_path: Path,
-) -> None:
-    """The cpu engine, cut off now in this way and now in that."""
-    chance = random.Random(7)
-    clip = settings.data_dir / "bikes.mp4"
-    clip.parent.mkdir(parents=True, exist_ok=True)
-    clip.write_bytes(sample_clip.read_bytes())
-    processes.env |= {"SHOAL_PART_S": "0.3", "SHOAL_LEASE_S": "2"}
-    processes.api()
-    job_id = submit_clip(path=clip, options=Options(sample_fps=5))
-    blows = [signal.SIGTERM, signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGTERM]
-    frames = sorted(chance.sample(range(2, 36), len(blows)))  # of 50: none is the last
-    for attempt, (blow, frame) in enumerate(zip(blows, frames, strict=True), start=1):
-        worker = processes.worker("cpu", SHOAL_GRACE_S="60")
-        eventually(
-            lambda number=attempt, least=frame: is_at(processes, job_id, number, least),
-            f"frame {frame}",
-        )
-        worker.send_signal(blow)
-        worker.wait(timeout=60)
-    processes.worker("cpu")
-    record = done(processes, job_id)
-    assert record.attempt > len(blows)
-    assert len(events(processes.queue, job_id, "resumed")) >= 4
-    assert_one_result(record, settings, tmp_path, lambda: load("cpu"))
-
-
-def is_at(processes: Processes, job_id: str, attempt: int, frames: int) -> bool:
-    """Whether this attempt, or a later one, has tracked its way to a frame."""
-    record = processes.queue.records.get(job_id)
-    tracked = record.progress.stage in ("process", "part", "publish")
-    there = tracked and record.attempt >= attempt and record.progress.frames >= frames
-    return there or record.state.is_final

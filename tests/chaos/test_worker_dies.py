@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 
 import psutil
 import pytest
@@ -29,6 +30,7 @@ def test_a_video_that_kills_every_model_process_is_given_up(
     attempts = processes.queue.records.attempts(job_id)
     assert [a.outcome for a in attempts] == ["failed"] * 3
     assert {a.error.code for a in attempts if a.error} == {"model_process_died"}
+    assert {(a.worker, a.host) for a in attempts} == {(record.worker, socket.gethostname())}
     assert "before the crash" in "\n".join(attempts[-1].log)
     other = submit_clip(prompts=("car",), options=Options(max_frames=2))
     assert processes.wait_state(other, "succeeded", "failed").state == State.SUCCEEDED

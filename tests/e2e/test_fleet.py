@@ -67,6 +67,19 @@ def test_a_signal_gives_all_jobs_back(
     assert [queue.records.get(job_id).preemptions for job_id in ids] == [1, 1]
 
 
+def test_a_drained_fleet_has_finished_its_videos(
+    processes: Processes, queue: JobQueue, submit_clip: SubmitClip
+) -> None:
+    ids = [submit_clip(prompts=(name,)) for name in ("person", "car", "dog")]
+    with fleet(processes, "--drain") as process:
+        for job_id in ids[:2]:
+            processes.wait_frames(job_id)
+        process.terminate()
+        assert process.wait(timeout=60) == 0
+    states = [queue.records.get(job_id).state for job_id in ids]
+    assert states == ["succeeded", "succeeded", "queued"]
+
+
 def test_it_ends_when_its_workers_have(processes: Processes, queue: JobQueue) -> None:
     with fleet(processes, "--idle-exit", "1") as process:
         assert process.wait(timeout=60) == 0

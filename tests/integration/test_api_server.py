@@ -29,7 +29,17 @@ from shoal.prompts import clean_objects
 from shoal.queue import JobQueue, connect, open_queue
 from shoal.records import Record
 from shoal.settings import Settings
-from shoal.wire import Deliveries, Page, QueueStatus, ResultFiles, Submission, Timeline, Upload
+from shoal.wire import (
+    Deliveries,
+    NewToken,
+    Page,
+    QueueStatus,
+    ResultFiles,
+    Submission,
+    Timeline,
+    Tokens,
+    Upload,
+)
 from tests.integration.test_api_videos import code_of, submit
 from tests.serving import served, take, wait_for
 
@@ -171,6 +181,8 @@ def test_the_examples_are_true() -> None:
         (BatchPage, examples.BATCH_PAGE),
         (BatchSkips, examples.BATCH_SKIPS),
         (Upload, examples.UPLOAD),
+        (NewToken, examples.NEW_TOKEN),
+        (Tokens, examples.TOKENS),
     ]
     for model, example in models:
         assert model.model_validate(example).model_dump(mode="json") == example
@@ -178,7 +190,7 @@ def test_the_examples_are_true() -> None:
 
 def test_every_route_documents_an_example_and_its_problems(settings: Settings) -> None:
     paths = create_app(settings).openapi()["paths"]
-    plain = {"/", "/healthz", "/readyz", "/metrics", "/reconcile"}
+    plain = {"/", "/health", "/healthz", "/readyz", "/metrics", "/reconcile", "/tokens/{name}"}
     plain |= {"/videos/{job_id}/results/{name}", "/videos/{job_id}/parts/{number}"}
     for path, methods in paths.items():
         for method, operation in methods.items():

@@ -23,6 +23,7 @@ from shoal.jobs import JobSpec, State
 from shoal.lease import Reaper
 from shoal.queue import JobQueue
 from shoal.settings import Settings
+from shoal.targets import Targets
 from tests.integration.test_api_videos import code_of
 from tests.receiver import Receiver
 from tests.serving import served, take, wait_for, write_video
@@ -245,6 +246,30 @@ PRIVATE = [
     "http://0177.0.0.1/",
     "http://127.1/",
     "http://127.0.0.1.:80/",
+    "http://127.0.0.2/",
+    "http://[::127.0.0.1]/",
+    "http://[::]/",
+    "http://[fec0::1]/",
+    "http://[ff02::1]/",
+    "http://[2001:db8::1]/",
+    "http://[2001:0:7f00:1::]/",
+    "http://[64:ff9b:1::a00:1]/",
+    "http://[64:ff9b::a9fe:a9fe]/",
+    "http://[2002:a9fe:a9fe::]/",
+    "http://[::ffff:169.254.169.254]/",
+    "http://[fd00:ec2::254]/latest/meta-data/",
+    "http://2852039166/latest/meta-data/",
+    "http://0xa9fea9fe/",
+    "http://0251.0376.0251.0376/",
+    "http://169.254.43518/",
+    "http://100.100.100.200/",
+    "http://168.63.129.16/metadata",
+    "http://192.0.0.192/",
+    "http://172.16.0.1/",
+    "http://192.168.0.1/",
+    "http://198.18.0.1/",
+    "http://240.0.0.1/",
+    "http://255.255.255.255/",
 ]
 MALFORMED = [
     "ftp://example.com/",
@@ -253,6 +278,19 @@ MALFORMED = [
     "http://user:pw@example.com/",
     "http://example.com@127.0.0.1/",
     "http://example.com\\@127.0.0.1/",
+    "http://example.com%40127.0.0.1@10.0.0.1/",
+    "http://@127.0.0.1/",
+    "http://127.0.0.1#@example.com:99999/",
+    "http:127.0.0.1",
+    "http:///127.0.0.1/",
+    "https:\\example.com",
+    "file:///etc/passwd",
+    "gopher://example.com/",
+    "javascript:alert(1)",
+    "http://[::1",
+    "http://example.com\t/",
+    "http://example.com:0x50/",
+    "http://example.com:-1/",
     "http://127.0.0.1\\.example.com/",
     "http://example.com/ x",
     "http://example.com/\r\nHost: evil",
@@ -272,7 +310,21 @@ def test_private_addresses_are_out_of_reach(url: str) -> None:
 @pytest.mark.parametrize("url", MALFORMED)
 def test_urls_that_could_be_read_in_two_ways_are_refused(url: str) -> None:
     with pytest.raises(InvalidCallback):
-        Egress(()).check(url)
+        Targets(()).check(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://10.0.0.1/", "10.0.0.1 is not a public address"),
+        ("http://[fd00::1]/", "fd00::1 is not a public address"),
+        ("http://0x7f.1/", "127.0.0.1 is not a public address, written as '0x7f.1'"),
+    ],
+)
+def test_the_address_is_named(url: str, words: str) -> None:
+    with pytest.raises(CallbackForbidden) as refused:
+        Targets(()).check(url)
+    assert str(refused.value) == words
 
 
 @pytest.mark.parametrize(

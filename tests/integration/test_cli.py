@@ -232,6 +232,18 @@ def test_the_queue(shoal: Run, queue: JobQueue, failed: str) -> None:
     assert [worker["name"] for worker in status["workers"]] == ["gpu-1"]
 
 
+def test_a_worker_is_drained(shoal: Run, queue: JobQueue) -> None:
+    worker = WorkerInfo(name="gpu-1", host="node", pid=1, started_at=time.time(), state="idle")
+    announce(queue.redis, queue.name, worker, ttl_s=60)
+    run = shoal("drain", "gpu-2", "--json")
+    assert run.returncode == Exit.NOT_FOUND
+    assert document(run)["error"]["code"] == "worker_not_found"
+    assert not announce(queue.redis, queue.name, worker, ttl_s=60)
+    assert "gpu-1 will end" in shoal("drain", "--all").stdout
+    assert announce(queue.redis, queue.name, worker, ttl_s=60)
+    assert shoal("drain").returncode == shoal("drain", "gpu-1", "--all").returncode == Exit.USAGE
+
+
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "code"),
     [
@@ -268,11 +280,46 @@ def test_an_api_that_is_away(shoal: Run) -> None:
     assert document(away)["error"]["code"] == "api_unreachable"
 
 
-def test_the_token(shoal: Run, settings: Settings, queue: JobQueue) -> None:
+def test_the_token(shoal: Run, settings: Settings, queue: JobQueue, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("t0\n")
     with served(settings.model_copy(update={"api_tokens": (SecretStr("t0"),)})) as url:
         assert shoal("--url", url, "queue").returncode == Exit.REFUSED
-        assert shoal("--url", url, "--token", "t0", "queue").returncode == Exit.OK
+        assert shoal("--url", url, "--token-file", "token", "queue").returncode == Exit.OK
         assert shoal("queue", SHOAL_API_URL=url, SHOAL_API_TOKEN="t0").returncode == Exit.OK
+    missing = shoal("--token-file", "nowhere", "queue")
+    assert missing.returncode == Exit.REFUSED
+    assert "nowhere: No such file" in missing.stderr
+
+
+def test_tokens_are_made_listed_and_revoked(
+    shoal: Run, settings: Settings, queue: JobQueue
+) -> None:
+    with served(settings.model_copy(update={"api_tokens": (SecretStr("t0"),)})) as url:
+        admin = {"SHOAL_API_URL": url, "SHOAL_API_TOKEN": "t0"}
+        made = shoal("token", "create", "ci", "--scope", "submit", **admin)
+        secret = made.stdout.strip()
+        assert secret.startswith("shoal_")
+        ci = {"SHOAL_API_URL": url, "SHOAL_API_TOKEN": secret}
+        assert shoal("queue", **ci).returncode == Exit.OK
+        refused = shoal("token", "list", **ci)
+        assert refused.returncode == Exit.REFUSED
+        assert "'ci' has 'submit'" in refused.stderr
+        assert shoal("token", "create", "ci", "--scope", "read", **admin).returncode == Exit.REFUSED
+        listed = shoal("token", "list", **admin).stdout
+        assert "ci" in listed
+        assert "SHOAL_API_TOKENS[0]" in listed
+        assert secret not in listed
+        assert shoal("token", "revoke", "ci", **admin).returncode == Exit.OK
+        assert shoal("queue", **ci).returncode == Exit.REFUSED
+        assert shoal("token", "revoke", "ci", **admin).returncode == Exit.NOT_FOUND
+
+
+@pytest.mark.parametrize("command", ["api", "worker", "up", "doctor"])
+def test_no_password_on_the_command_line(shoal: Run, command: str) -> None:
+    run = shoal(command, "--redis-url", "redis://:s3cret@127.0.0.1:1/0")
+    assert run.returncode == Exit.REFUSED
+    assert "SHOAL_REDIS_URL" in run.stderr
+    assert "s3cret" not in run.stderr
 
 
 def test_wrong_usage_and_version(shoal: Run) -> None:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+import hmac
+import json
 import random
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,8 +21,12 @@ from pydantic import SecretStr
 from redis import Redis
 
 from api.app import create_app
+from api.events import oidc
+from api.events.inbox import Inbox
+from api.events.senders import Senders
 from shoal.embedded.stack import free_port
 from shoal.queue import JobQueue, open_queue
+from shoal.rules_file import RulesFile
 from shoal.settings import Settings
 from tests import events
 from tests.events import ACCOUNT, AUDIENCE, CERTIFICATE, KEY, TOPIC, Internet, Signer, payload
@@ -39,6 +48,7 @@ bucket = "s3://matches"
 key = "soccer/**"
 prompts = ["person"]
 results = "s3://matches/results"
+callback = "https://example.com/soccer"
 """
 
 
@@ -55,6 +65,7 @@ def strict(settings: Settings, tmp_path: Path) -> Settings:
             "gcs_audience": AUDIENCE,
             "gcs_senders": (ACCOUNT,),
             "sns_topics": (TOPIC,),
+            "callback_secret": (SecretStr("whsec_" + "QUJDRA" * 6),),
         }
     )
 
@@ -85,6 +96,10 @@ def http(strict: Settings, internet: Internet, queue: JobQueue) -> Iterator[http
 
 
 BEARER = {"authorization": "Bearer event-token"}
+
+
+def base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
 def gcs(http: httpx.Client, token: str, document: Any) -> httpx.Response:
@@ -118,7 +133,9 @@ def test_an_event_of_s3_becomes_a_job(http: httpx.Client, queue: JobQueue, name:
         answer = s3(http, payload(name), **headers)
         assert answer.status_code == 200, answer.text
     (job_id,) = answer.json()["jobs"]
-    assert queue.records.get(job_id).spec.uri == f"s3://matches/{KEY}"
+    record = queue.records.get(job_id)
+    assert record.spec.uri == f"s3://matches/{KEY}"
+    assert record.callbacks == ["https://example.com/soccer"]
     assert queue.depth().queued == 1
 
 
@@ -230,6 +247,8 @@ def test_the_test_message_of_s3_is_welcome(http: httpx.Client) -> None:
 def test_what_can_never_work_is_refused_with_a_code(http: httpx.Client, signer: Signer) -> None:
     assert code_of(gcs(http, signer.token(), {"message": {}})) == (422, "bad_event")
     assert code_of(s3(http, {"Records": [{}]}, **BEARER)) == (422, "bad_event")
+    unknown = signer.sns("sns_notification") | {"SignatureVersion": "3"}
+    assert code_of(s3(http, unknown)) == (422, "bad_event")
     assert code_of(http.post("/events/s3", content=b"{", headers=BEARER)) == (422, "bad_event")
     large = http.post("/events/s3", content=b" " * 1_500_000, headers=BEARER)
     assert code_of(large) == (413, "upload_too_large")
@@ -267,6 +286,79 @@ def test_a_token_with_a_wrong_claim_is_refused(
 def test_a_token_of_another_key_is_refused(http: httpx.Client) -> None:
     token = Signer().token()
     assert code_of(gcs(http, token, payload("gcs_pubsub_push"))) == (401, "bad_event_sender")
+
+
+def test_a_token_signed_with_what_is_public_is_refused(http: httpx.Client, signer: Signer) -> None:
+    """Google's certificate as the key of a symmetric signature, and headers that mislead."""
+    _, claims, signature = signer.token().split(".")
+    for header in (
+        {"alg": "HS256", "kid": "key-1"},
+        {"alg": "none", "kid": "key-1"},
+        {"alg": "RS256", "kid": ["key-1"]},
+        {"alg": "RS256", "kid": "../key-1"},
+        {"alg": "RS256", "kid": "key-1", "jku": "https://evil.example/"},
+        {"alg": "RS256"},
+    ):
+        head = base64url(json.dumps(header).encode())
+        mac = hmac.new(signer.pem, f"{head}.{claims}".encode(), hashlib.sha256).digest()
+        for proof in (base64url(mac), signature, ""):
+            answer = gcs(http, f"{head}.{claims}.{proof}", payload("gcs_pubsub_push"))
+            assert code_of(answer) == (401, "bad_event_sender")
+
+
+def test_a_token_played_back_leads_to_the_same_job(http: httpx.Client, signer: Signer) -> None:
+    token = signer.token()
+    answers = [gcs(http, token, payload("gcs_pubsub_push")).json() for _ in range(3)]
+    assert [answer["queued"] for answer in answers] == [1, 0, 0]
+    later = signer.token(iat=1_700_000_000, exp=1_700_003_600)  # it was good once
+    assert code_of(gcs(http, later, payload("gcs_pubsub_push"))) == (401, "bad_event_sender")
+
+
+def test_a_good_token_is_not_believed_for_longer_than_it_says(
+    http: httpx.Client, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A good token is not checked again for a minute, unless it ends before."""
+    monkeypatch.setattr(oidc, "SKEW_S", 600)
+    token = signer.token(iat=time.time() - 900, exp=time.time() - 300)
+    assert gcs(http, token, payload("gcs_pubsub_push")).status_code == 200
+    monkeypatch.setattr(oidc, "SKEW_S", 0)
+    assert code_of(gcs(http, token, payload("gcs_pubsub_push"))) == (401, "bad_event_sender")
+
+
+def test_a_good_token_does_not_open_for_one_like_it(http: httpx.Client, signer: Signer) -> None:
+    token = signer.token()
+    assert gcs(http, token, payload("gcs_pubsub_push")).status_code == 200
+    for other in (token[:-8] + "AAAAAAAA", token + "A", token.rpartition(".")[0] + "."):
+        assert code_of(gcs(http, other, payload("gcs_pubsub_push"))) == (401, "bad_event_sender")
+
+
+@pytest.mark.parametrize("header", ["", "Basic x", "Bearer", "x"])
+def test_without_a_token_google_is_not_believed(
+    http: httpx.Client, internet: Internet, header: str
+) -> None:
+    answer = http.post(
+        "/events/gcs", json=payload("gcs_pubsub_push"), headers={"authorization": header}
+    )
+    assert code_of(answer) == (401, "bad_event_sender")
+    assert internet.asked == []
+
+
+def test_secrets_are_compared_in_constant_time(
+    strict: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every event token is compared in full, whichever fits; e-mails of senders as well."""
+    compared: list[tuple[bytes, bytes]] = []
+    real = hmac.compare_digest
+
+    def compare(a: bytes, b: bytes) -> bool:
+        compared.append((a, b))
+        return real(a, b)
+
+    monkeypatch.setattr("hmac.compare_digest", compare)
+    senders = Senders(strict)
+    senders.check_token({"authorization": "Bearer old-token"})
+    assert len(compared) == len(strict.event_tokens)
+    senders.close()
 
 
 @pytest.mark.parametrize(
@@ -401,6 +493,9 @@ def test_a_subscription_is_confirmed_with_sns_alone(
 
 
 FORGED = {
+    "other account": lambda real: real | {"TopicArn": TOPIC.replace("123456789012", "1")},
+    "signed for another type": lambda real: real | {"Type": "SubscriptionConfirmation"},
+    "unsigned field moved in": lambda real: real | {"MessageId": "x"},
     "wrong key": lambda real: Signer().sns("sns_notification"),
     "changed message": lambda real: real | {"Message": '{"Records": []}'},
     "changed subject": lambda real: real | {"Subject": "x"},
@@ -479,7 +574,9 @@ def test_a_redis_that_is_away_asks_the_sender_to_try_again(
     strict: Settings, internet: Internet, signer: Signer
 ) -> None:
     app = create_app(strict, internet.transport())
-    app.state.queue = open_queue(strict, Redis(port=free_port()))  # where nothing listens
+    queue = open_queue(strict, Redis(port=free_port()))  # where nothing listens
+    senders = Senders(strict, internet.transport())
+    app.state.inbox = Inbox(senders, RulesFile(strict), queue, strict)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     google = {"authorization": f"Bearer {signer.token()}"}
 

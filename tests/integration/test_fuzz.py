@@ -27,7 +27,7 @@ CHECKS = [
     content_type_conformance,
     response_schema_conformance,
 ]
-TOKEN = "event-token"
+TOKEN = "fuzz-token"
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +42,7 @@ def fuzzed(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Setting
         api_port=0,
         rules=rules,
         sweep_s=0,
+        api_tokens=(SecretStr(TOKEN),),
         event_tokens=(SecretStr(TOKEN),),
         gcs_audience=AUDIENCE,
         gcs_senders=(ACCOUNT,),
@@ -67,5 +68,5 @@ schema = schemathesis.openapi.from_dict(create_app(Settings()).openapi())
     suppress_health_check=list(HealthCheck),
 )
 def test_no_input_is_an_error_of_the_server(case: schemathesis.Case, fuzzed_url: str) -> None:
-    headers = {"authorization": f"Bearer {TOKEN}"} if case.path.startswith("/events/") else {}
+    headers = {"authorization": f"Bearer {TOKEN}"}
     case.call_and_validate(checks=CHECKS, headers=headers, base_url=fuzzed_url, timeout=30)

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from shoal.client import Client
 from shoal.queue import JobQueue
@@ -53,6 +54,20 @@ def test_what_has_no_job_and_no_results_is_queued_once(watched: Settings, queue:
         # The very job of a submission by hand.
         assert client.submit(uris[0], ["person"]).id in {r.id for r in client.list()}
     assert queue.depth().queued == 2
+
+
+def test_the_rule_says_who_is_told(watched: Settings, queue: JobQueue) -> None:
+    assert watched.rules
+    hook = "https://example.com/hook"
+    watched.rules.write_text(watched.rules.read_text() + f'callback = "{hook}"\n')
+    secret = SecretStr("whsec_" + "QUJDRA" * 6)
+    drop(watched, "a.mp4")
+    with (
+        served(watched.model_copy(update={"callback_secret": (secret,)})) as url,
+        Client(url) as client,
+    ):
+        sweep(client)
+        assert [record.callbacks for record in client.list()] == [[hook]]
 
 
 def test_an_empty_redis_loses_no_video_and_repeats_none(watched: Settings, queue: JobQueue) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from shoal import globs, rules
 from shoal.errors import InvalidRules
@@ -30,6 +31,7 @@ def test_patterns(pattern: str, key: str, expected: bool) -> None:
     assert globs.matches(pattern, key) is expected
 
 
+SECRET = SecretStr("whsec_" + "QUJDRA" * 6)
 HEAD = '[[rule]]\nbucket = "gs://in"\nprompts = ["person"]\n'
 
 
@@ -46,6 +48,8 @@ HEAD = '[[rule]]\nbucket = "gs://in"\nprompts = ["person"]\n'
         (HEAD + 'key = "[z-a]"\n', "rules.toml:4: key: not a pattern"),
         ('[[rule]]\nbucket = "file:///etc"\nprompts = ["car"]\n', "rules.toml:2: outside"),
         (HEAD.replace("gs:", "s3:") + "prompts_from_metadata = true\n", "rules.toml:4:"),
+        (HEAD + 'callback = "http://10.0.0.1/"\n', "rules.toml:4: rule 'rule 1': 10.0.0.1 is not"),
+        (HEAD + 'callback = "ftp://example.com/"\n', "not an http:// or https:// URL"),
         ('[[rules]]\nbucket = "gs://in"\n', "rules.toml:1: unknown entry 'rules'"),
     ],
 )
@@ -53,8 +57,18 @@ def test_a_fault_is_named_with_its_line(tmp_path: Path, text: str, fault: str) -
     path = tmp_path / "rules.toml"
     path.write_text(text)
     with pytest.raises(InvalidRules) as raised:
-        rules.load(path, Settings(data_dir=tmp_path))
+        rules.load(path, Settings(data_dir=tmp_path, callback_secret=(SECRET,)))
     assert any(fault in each for each in raised.value.faults), raised.value.faults
+
+
+def test_a_callback_needs_a_secret(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text(HEAD + 'results = "gs://out"\ncallback = "https://example.com/hook"\n')
+    with pytest.raises(InvalidRules, match="SHOAL_CALLBACK_SECRET is not set"):
+        rules.load(path, Settings(data_dir=tmp_path))
+    loaded = rules.load(path, Settings(data_dir=tmp_path, callback_secret=(SECRET,)))
+    assert loaded.callback_of("gs://in/a.mp4") == "https://example.com/hook"
+    assert loaded.callback_of("gs://elsewhere/a.mp4") == ""
 
 
 def test_the_first_match_wins(tmp_path: Path) -> None:

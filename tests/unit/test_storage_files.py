@@ -306,6 +306,31 @@ def test_nothing_is_written_outside_the_roots(
     assert not (root.parent / "y").exists()
 
 
+def test_a_root_that_was_moved_is_not_an_empty_one(
+    storage: FileStorage, root: Path, tmp_path: Path
+) -> None:
+    written(root / "parts" / "a.state")
+    uri = (root / "parts").as_uri() + "/"
+    root.rename(tmp_path / "elsewhere")
+    local = written(tmp_path / "a.mp4")
+    for attempt in (
+        lambda: list(storage.entries(uri)),
+        lambda: storage.delete(uri),
+        lambda: storage.put(local, uri + "a.mp4", "video/mp4"),
+    ):
+        with pytest.raises(StorageUnavailable, match=r"root is not there"):
+            attempt()
+        assert not root.exists()
+
+
+def test_what_cut_off_writes_left_is_swept(storage: FileStorage, root: Path) -> None:
+    whole = written(root / "video" / "a.mp4")
+    written(root / "video" / ".a.mp4.0123abcd.partial")
+    storage.sweep((root / "video").as_uri() + "/")
+    storage.sweep((root / "never").as_uri() + "/")
+    assert list((root / "video").iterdir()) == [whole]
+
+
 def test_deleting_twice_is_no_error(storage: FileStorage, root: Path) -> None:
     path = written(root / "a.mp4")
     storage.delete(path.as_uri())

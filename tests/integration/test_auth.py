@@ -1,0 +1,233 @@
+"""API tokens: what each scope opens, how they are kept, and how much one may ask."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+from redis import Redis
+
+from api import known
+from api.app import create_app
+from shoal.client import Client
+from shoal.errors import ApiError, TokenExists, TokenNotFound
+from shoal.queue import JobQueue
+from shoal.settings import Settings
+from shoal.tokens import Scope, TokenStore
+from tests.integration.test_api_videos import code_of
+from tests.serving import served, wait_for
+
+FIRST = "the-first-token"
+
+# Nobody's token is asked for: probes tell nothing, and senders of events have their own proof.
+WITHOUT_TOKEN = {"/healthz", "/readyz", "/events/gcs", "/events/s3"}
+
+
+@pytest.fixture
+def guarded(settings: Settings) -> Settings:
+    return settings.model_copy(update={"api_tokens": (SecretStr(FIRST),), "rate_limit": 0})
+
+
+@pytest.fixture
+def url(guarded: Settings, queue: JobQueue) -> Iterator[str]:
+    with served(guarded) as url:
+        yield url
+
+
+@pytest.fixture
+def store(queue: JobQueue) -> TokenStore:
+    return TokenStore(queue.redis, queue.name)
+
+
+@pytest.fixture
+def secrets(store: TokenStore) -> dict[Scope, str]:
+    """A token of each scope."""
+    return {scope: store.create(scope.value, scope)[1] for scope in Scope}
+
+
+def ask(url: str, secret: str, method: str = "GET", path: str = "/queue", **more: Any) -> Any:
+    headers = {"Authorization": f"Bearer {secret}"}
+    return httpx.request(method, url + path, headers=headers, trust_env=False, **more)
+
+
+# --- what each scope opens ----------------------------------------------------------------------
+
+
+def operations() -> list[tuple[str, str, dict[str, Any]]]:
+    paths = create_app(Settings()).openapi()["paths"]
+    return [
+        (method.upper(), path, operation)
+        for path, methods in paths.items()
+        for method, operation in methods.items()
+    ]
+
+
+def documented(operation: dict[str, Any]) -> Scope | None:
+    """The widest scope that the OpenAPI document asks for."""
+    scopes = [Scope(name) for each in operation.get("security", []) for name in each["token"]]
+    return max(scopes, key=list(Scope).index, default=None)
+
+
+def test_every_route_documents_a_scope_that_fits_what_it_does() -> None:
+    for method, path, operation in operations():
+        scope = documented(operation)
+        where = f"{method} {path}"
+        if path in WITHOUT_TOKEN:
+            assert scope is None, where
+            continue
+        assert scope, where
+        if method != "GET":
+            assert scope.includes(Scope.SUBMIT), where
+        if path.startswith("/tokens"):
+            assert scope == Scope.ADMIN, where
+        assert {"401", "403", "429"} <= operation["responses"].keys(), where
+
+
+def test_every_route_asks_for_the_scope_that_it_documents(
+    url: str, secrets: dict[Scope, str]
+) -> None:
+    for method, path, operation in operations():
+        needed = documented(operation)
+        if needed is None:
+            continue
+        address = path.replace("{", "").replace("}", "")
+        where = f"{method} {path}"
+        assert code_of(ask(url, "unknown", method, address)) == (401, "unauthorized"), where
+        for scope, secret in secrets.items():
+            answer = ask(url, secret, method, address)
+            if scope.includes(needed):
+                assert answer.status_code not in (401, 403), where
+            else:
+                assert code_of(answer) == (403, "insufficient_scope"), where
+                assert "insufficient_scope" in answer.headers["WWW-Authenticate"]
+
+
+def test_what_is_not_in_the_document_asks_for_a_token_too(
+    url: str, secrets: dict[Scope, str]
+) -> None:
+    for path in ("/docs", "/openapi.json", "/nowhere", "/healthz/", "/events/s3/", "//healthz"):
+        assert code_of(ask(url, "unknown", path=path)) == (401, "unauthorized")
+    assert ask(url, secrets[Scope.READ], path="/openapi.json").status_code == 200
+
+
+# --- how they are kept ----------------------------------------------------------------------------
+
+
+def test_only_a_hash_is_kept(store: TokenStore, redis: Redis) -> None:
+    _, secret = store.create("ci", Scope.SUBMIT)
+    assert len(secret) > 48
+    everything = b"".join(
+        b"".join(part for pair in redis.hgetall(key).items() for part in pair)
+        for key in redis.scan_iter()
+        if redis.type(key) == b"hash"
+    )
+    assert b'"name":"ci"' in everything
+    assert secret.encode() not in everything
+    assert secret.removeprefix("shoal_").encode() not in everything
+
+
+def test_names_are_given_once(store: TokenStore) -> None:
+    _, first = store.create("ci", Scope.READ)
+    with pytest.raises(TokenExists):
+        store.create("ci", Scope.ADMIN)
+    store.revoke("ci")
+    with pytest.raises(TokenNotFound):
+        store.revoke("ci")
+    assert store.create("ci", Scope.READ)[1] != first
+
+
+def test_a_token_is_made_used_and_revoked(url: str) -> None:
+    with Client(url, FIRST) as admin:
+        made = admin.create_token("ci", "submit")
+        assert (made.created_by, made.scope) == ("SHOAL_API_TOKENS[0]", Scope.SUBMIT)
+        assert [token.name for token in admin.tokens()] == ["ci"]
+        with Client(url, made.secret) as ci:
+            assert ci.queue().queued == 0
+            with pytest.raises(ApiError, match="'admin'"):
+                ci.create_token("mine", "admin")
+        admin.revoke_token("ci")
+    assert code_of(ask(url, made.secret)) == (401, "unauthorized")
+
+
+def test_other_processes_take_notice(
+    url: str, guarded: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known, "FRESH_S", 0.5)
+    with served(guarded) as other, Client(other, FIRST) as admin:
+        made = admin.create_token("ci", "read")
+        assert ask(url, made.secret).status_code == 200
+        admin.revoke_token("ci")
+        wait_for(lambda: ask(url, made.secret).status_code == 401)
+
+
+@pytest.mark.parametrize("name", ["", "A b", "../x", "x" * 64, "-x", "SHOAL_API_TOKENS[0]"])
+def test_a_name_is_plain(url: str, name: str) -> None:
+    body = {"name": name, "scope": "read"}
+    answer = ask(url, FIRST, "POST", "/tokens", json=body)
+    assert code_of(answer) == (422, "invalid_request")
+
+
+def test_an_open_api_makes_no_tokens(client: Client) -> None:
+    with pytest.raises(ApiError) as refused:
+        client.create_token("ci", "read")
+    assert refused.value.remote_code == "tokens_off"
+
+
+def test_the_log_shows_names_and_no_secrets(
+    url: str, secrets: dict[Scope, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    made = ask(url, FIRST, "POST", "/tokens", json={"name": "ci", "scope": "read"}).json()
+    ask(url, secrets[Scope.READ], "DELETE", "/videos/a%0ab")
+    ask(url, secrets[Scope.READ])
+    lines = [record.getMessage() for record in caplog.records if record.name == "api.auth"]
+    assert lines == [
+        "SHOAL_API_TOKENS[0]: POST /tokens: 201",
+        "read: DELETE /videos/a%0Ab: 403",
+    ]
+    for secret in (FIRST, made["secret"], *secrets.values()):
+        assert secret not in caplog.text
+
+
+# --- how much one may ask -------------------------------------------------------------------------
+
+
+def test_each_token_has_a_rate(guarded: Settings, secrets: dict[Scope, str]) -> None:
+    limited = guarded.model_copy(update={"rate_limit": 5})
+    read = secrets[Scope.READ]
+    # Two processes count together.
+    with served(limited) as first, served(limited) as second:
+        answers = [ask(url, read) for url in (first, second) * 3]
+        assert [answer.status_code for answer in answers] == [200] * 5 + [429]
+        assert code_of(answers[-1]) == (429, "rate_limited")
+        assert 1 <= int(answers[-1].headers["Retry-After"]) <= 60
+        assert ask(second, read).status_code == 429
+        assert ask(first, secrets[Scope.SUBMIT]).status_code == 200
+        assert httpx.get(first + "/healthz").status_code == 200
+
+
+def test_permits_are_fetched_in_packs(
+    guarded: Settings, secrets: dict[Scope, str], redis: Redis
+) -> None:
+    with served(guarded.model_copy(update={"rate_limit": 500})) as url:
+        statuses = [ask(url, secrets[Scope.READ]).status_code for _ in range(12)]
+    assert set(statuses) == {200}
+    (key,) = redis.keys("*:rate:*")
+    assert int(redis.get(key)) == 15  # three packs of five
+
+
+def test_the_client_waits_its_turn(
+    guarded: Settings, secrets: dict[Scope, str], redis: Redis
+) -> None:
+    with (
+        served(guarded.model_copy(update={"rate_limit": 1})) as url,
+        Client(url, secrets[Scope.READ]) as client,
+    ):
+        client.queue()
+        (key,) = redis.keys("*:rate:*")
+        redis.pexpire(key, 200)  # the minute is nearly over
+        client.queue()
