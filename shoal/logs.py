@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import re
 
-from shoal.redact import redact
-
 from shoal import log_context
+from shoal.redact import redact
 
 FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")

@@ -197,7 +197,8 @@ _templates = Environment(
     lstrip_blocks=True,
 )
 _templates.filters.update(
-    told=told, batch_name=batch_name, dollars=dollars, until=until, video_of=video_of, pretty=pretty,
+    told=told, batch_name=batch_name, dollars=dollars, until=until, video_of=video_of,
+    pretty=pretty,
     ago=ago, clock=clock, colour=colour, duration=duration, iso=iso, number=number, size=size,
     title=title, utc=utc, words=words, quoted=lambda name: quote(name, safe=""),
 )  # fmt: skip
