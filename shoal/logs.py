@@ -27,8 +27,7 @@ def setup(level: int = logging.INFO) -> None:
     """Log to stderr; the libraries only speak up when something is wrong."""
     handler = logging.StreamHandler()
     handler.setFormatter(Formatter(FORMAT, datefmt="%H:%M:%S"))
+    log_context.dress(handler)
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     for name in ("shoal", "api", "worker"):
         logging.getLogger(name).setLevel(level)
-    for handler in logging.getLogger().handlers:
-        log_context.dress(handler)
