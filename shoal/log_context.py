@@ -57,7 +57,7 @@ def dress(handler: logging.Handler) -> None:
     """
     inner = handler.formatter or logging.Formatter()
     if os.environ.get("SHOAL_LOG_FORMAT", "text").lower() == "json":
-        handler.setFormatter(JsonLines(type(inner)("%(message)s"))  # as it redacts)
+        handler.setFormatter(JsonLines(type(inner)("%(message)s")))  # which may leave secrets out
     elif sys.stderr.isatty() and "NO_COLOR" not in os.environ:
         handler.setFormatter(Coloured(inner))
 
