@@ -270,7 +270,7 @@ def main() -> None:
         launched(playwright) as browser,
     ):
         worker = processes.worker(engine="cpu", SHOAL_PART_S="2")
-        eventually(processes.idle_workers, "the worker")
+        eventually(processes.idle_workers, "the worker", 180)
         job_id = submit_clip(client, args.clip)
         eventually(lambda: len(client.parts(job_id)) >= 2, "two parts", 120)
         url = client.url
