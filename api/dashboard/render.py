@@ -18,6 +18,7 @@ from shoal.batches import BatchStatus
 from shoal.callbacks import Delivery
 from shoal.colours import colour_of
 from shoal.jobs import JobSpec
+from shoal.money import dollars
 from shoal.records import TimelineEvent, now
 
 FOLDER = Path(__file__).parent
@@ -153,11 +154,6 @@ def batch_name(batch: BatchStatus) -> str:
     """What a batch is called, or of what it is made."""
     several = f"{batch.uris} address" + ("" if batch.uris == 1 else "es")
     return batch.name or ", ".join(batch.globs) or several
-
-
-def dollars(amount: float) -> str:
-    """Such as '$1.24'; small amounts with two digits that count."""
-    return f"${amount:,.2f}" if amount >= 0.1 or not amount else f"${amount:.2g}"
 
 
 def until(at: float) -> str:
