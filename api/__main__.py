@@ -6,7 +6,7 @@ import logging
 import sys
 
 from api.server import serve
-from shoal import logs
+from shoal import logs, tracing
 from shoal.errors import ShoalError
 from shoal.exits import Exit, exit_code
 from shoal.settings import get_settings
@@ -16,6 +16,7 @@ log = logging.getLogger("api")
 
 def main() -> int:
     logs.setup()
+    tracing.setup("api")
     try:
         serve(get_settings())
     except ShoalError as error:
@@ -24,6 +25,7 @@ def main() -> int:
         return exit_code(error)
     except KeyboardInterrupt:  # while it waited for Redis
         return Exit.INTERRUPTED
+    tracing.shutdown()
     log.info("stopped")
     return Exit.OK
 

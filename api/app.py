@@ -47,6 +47,7 @@ from api.known import KnownTokens
 from api.limits import BodyLimit
 from api.reaper import ReaperThread
 from api.reconcile import SweepThread
+from api.request_log import RequestLog
 from api.rq_view import RQ
 from shoal import __version__
 from shoal.errors import (
@@ -134,6 +135,7 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
     problems.install(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(Gate, known=known)
+    app.add_middleware(RequestLog)
     anywhere = problems.documented(
         Unauthorized, InsufficientScope, RateLimited, RequestError, RedisUnavailable
     )

@@ -108,7 +108,6 @@ SUCCEEDED: dict[str, Any] = QUEUED | {
         "seconds": 11.2,
         "metadata": f"file:///srv/shoal/results/match/{JOB_ID}/match_metadata.json",
     },
-    "hourly_price": 1.1,
     "spent": {"seconds": 11.5, "cost": 0.003514, "wasted_seconds": 0, "wasted_cost": 0},
 }
 

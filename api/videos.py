@@ -14,7 +14,7 @@ from api import examples
 from api.deps import SUBMIT, QueueDep, SettingsDep
 from api.examples import shown
 from api.problems import documented
-from shoal import engines, outputs
+from shoal import engines, log_context, outputs, tracing
 from shoal.errors import (
     CallbackForbidden,
     CallbacksOff,
@@ -108,7 +108,9 @@ def submit(
     check_callback(submission.callback, settings)
     spec = specify(submission, settings)
     check_workers(spec, queue)
-    record, queued = queue.submit(spec, callback=submission.callback)
+    log_context.note(job=spec.id)
+    with tracing.span("submit", spec.id):
+        record, queued = queue.submit(spec, callback=submission.callback)
     response.status_code = 202 if queued else 200
     response.headers["Location"] = f"/videos/{record.id}"
     return record
@@ -209,6 +211,7 @@ def retry(job_id: str, queue: QueueDep) -> Record:
 
 @router.post(
     "/{job_id}/priority",
+    dependencies=[SUBMIT],
     responses=shown(200, "The job.", examples.QUEUED | {"priority": "front"})
     | documented(JobNotFound, StateConflict),
 )

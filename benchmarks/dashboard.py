@@ -26,6 +26,7 @@ from redis.client import Pipeline
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from shoal.batches import Batch, Batches, BatchWork  # noqa: E402
 from shoal.embedded.stack import free_port  # noqa: E402
 from shoal.embedded.valkey import find_server  # noqa: E402
 from shoal.errors import AudioOnly, Failure, TruncatedVideo  # noqa: E402
@@ -41,6 +42,7 @@ GOAL_MS, GOAL_BYTES = 200, 4096
 MEASURED = 500  # videos that go the whole way, for the memory of one
 PARTS = 20  # of each of those: minutes of work
 ROUNDS = 20
+BATCH = "b" * 24
 SOAK = 1500  # requests between two looks at the API's memory
 
 
@@ -77,13 +79,27 @@ def finish_one(queue: JobQueue, number: int) -> None:
     """A video as a worker does it, of ``PARTS`` parts."""
     queue.submit(spec(number))
     moved = queue.redis.lmove(queue.rq.key, queue.rq.intermediate_queue_key)
-    lease = Lease.take(queue, text(moved), f"gpu-{number % 25}-4711-a1b2")
+    lease = Lease.take(queue, text(moved), f"gpu-{number % 25}-4711-a1b2", "gpu-17", 3.2)
     assert lease is not None
     for part in range(1, PARTS + 1):
         frames = part * 9000 // PARTS
         lease.beat(Progress(stage="process", frames=frames, frames_expected=9000, fps=7.1))
         lease.tell("part", number=part, frames=frames)
     lease.succeed(results(lease.record.spec), summary(lease.record.spec))
+
+
+def make_batch(queue: JobQueue) -> None:
+    """The batch that every second record belongs to."""
+    batch = Batch(
+        id=BATCH,
+        created_at=now(),
+        work=BatchWork(globs=["gs://videos/**"], prompts=["boat"]),
+        uris=0,
+        expanded_at=now(),
+    )
+    batches = Batches(queue)
+    queue.redis.set(batches.key(BATCH), batch.model_dump_json(exclude_defaults=True))
+    queue.redis.zadd(batches.index_key, {BATCH: batch.created_at})
 
 
 def fill(queue: JobQueue, first: int, last: int) -> None:
@@ -118,6 +134,7 @@ def _write(queue: JobQueue, pipe: Pipeline, number: int, at: float, chance: rand
         error=Failure.of(error) if state == State.FAILED else None,
         results=results(job) if state == State.SUCCEEDED else {},
         summary=summary(job) if state == State.SUCCEEDED else {},
+        batches=[BATCH] if number % 2 else [],
     )
     queue.records.write(pipe, record)
     for event in ("queued", "started", state.value):
@@ -184,6 +201,12 @@ def pages(queue: JobQueue, records: int) -> dict[str, str]:
         "videos, text that is nowhere": "/ui/videos?text=xylophone",
         "a video": f"/ui/videos/{some.id}",
         "new": "/ui/new",
+        "batches": "/ui/batches",
+        "a batch": f"/ui/batches/{BATCH}",
+        "videos of a batch": f"/ui/videos?batch={BATCH}&state=failed",
+        "callbacks": "/ui/callbacks",
+        "skipped": "/ui/skipped",
+        "rules": "/ui/rules",
         "metrics": "/metrics",
     }
 
@@ -209,6 +232,7 @@ def main() -> None:
             finish_one(queue, number)
         bytes_per_video = round((used(queue) - before) / MEASURED)
         print(f"{bytes_per_video} bytes of Redis per video of {PARTS} parts (goal {GOAL_BYTES})")
+        make_batch(queue)
         fill(queue, MEASURED + 1, args.records)
         count = queue.records.indexes.counts(["jobs"])[0]
         print(f"{count} records, {used(queue) / 1e6:.0f} MB of Redis")

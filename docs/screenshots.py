@@ -47,7 +47,7 @@ bucket = "gs://matches"
 key = "soccer/**/*.mp4"
 prompts = ["soccer player", "ball"]
 options = { sample_fps = 5, engine = "sam3" }
-results = "gs://matches-results/soccer"
+results = "gs://matches-results"
 
 [[rule]]
 name = "harbour"
@@ -75,12 +75,14 @@ def stack(folder: Path) -> Iterator[tuple[Settings, JobQueue, Client, object]]:
         work_dir=folder / "work",
         api_port=free_port(),
         lease_s=3600,  # the made-up workers beat once
-        rules=folder / "rules.toml",
-        sweep_s=0,
-        hourly_price=0.4,
-        file_roots=(folder,),
     )
     (folder / "rules.toml").write_text(RULES)
+    os.chdir(folder)
+    os.environ |= {
+        "SHOAL_RULES": "rules.toml",
+        "SHOAL_SWEEP_S": "0",
+        "SHOAL_HOURLY_PRICE": "0.4",
+    }
     try:
         queue = open_queue(settings, connect(settings, attempts_s=20))
         with started(settings, queue, folder / "logs") as processes:
@@ -164,7 +166,7 @@ def make_up(queue: JobQueue) -> None:
                 state="busy",
                 job=lease.record.id,
                 engine="sam3",
-                device="NVIDIA H100",
+                device="cuda:0 (NVIDIA H100)",
                 hourly_price=3.2,
                 model_loads=1,
                 jobs_done=15 + index,
@@ -215,7 +217,7 @@ def _history(queue: JobQueue, chance: random.Random) -> None:
 def take(queue: JobQueue, worker: str) -> Lease:
     job_id = queue.redis.lmove(queue.rq.key, queue.rq.intermediate_queue_key)
     assert job_id is not None
-    lease = Lease.take(queue, job_id.decode(), worker, 3.2)
+    lease = Lease.take(queue, job_id.decode(), worker, "", 3.2)
     assert lease is not None
     key, began = (
         queue.records.key(lease.record.id),
@@ -259,6 +261,7 @@ def main() -> None:
         "--clip", type=Path, default=os.environ.get("SHOAL_SAMPLE_CLIP", "demo/bikes.mp4")
     )
     args = parser.parse_args()
+    args.out, args.clip = args.out.resolve(), Path(args.clip).resolve()
     args.out.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -267,7 +270,7 @@ def main() -> None:
         launched(playwright) as browser,
     ):
         worker = processes.worker(engine="cpu", SHOAL_PART_S="2")
-        eventually(processes.idle_workers, "the worker")
+        eventually(processes.idle_workers, "the worker", 180)
         job_id = submit_clip(client, args.clip)
         eventually(lambda: len(client.parts(job_id)) >= 2, "two parts", 120)
         url = client.url

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 
+from shoal import log_context
 from shoal.redact import redact
 
 FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
@@ -26,6 +27,7 @@ def setup(level: int = logging.INFO) -> None:
     """Log to stderr; the libraries only speak up when something is wrong."""
     handler = logging.StreamHandler()
     handler.setFormatter(Formatter(FORMAT, datefmt="%H:%M:%S"))
+    log_context.dress(handler)
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     for name in ("shoal", "api", "worker"):
         logging.getLogger(name).setLevel(level)

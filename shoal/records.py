@@ -88,7 +88,7 @@ class Record(BaseModel):
     summary: dict[str, Any] = {}  # what the metadata says of the outcome, in short
     callbacks: list[str] = []  # URLs that are told how it ended; see shoal.callbacks
     batches: list[str] = []  # ids of those it belongs to
-    hourly_price: float = 0.0  # of the machine of the last attempt, in US dollars; 0: not known
+    hourly_price: float = 0.0  # of the machine of this attempt, in US dollars; 0: not known
     saved_at: float | None = None  # until when the work of this attempt is in parts
     spent: Spent = Spent()
 
@@ -321,7 +321,7 @@ class Records:
             totals.add(pipe, f"cost:{outcome}", spent.cost)
             totals.add(pipe, "wasted:seconds", spent.wasted_seconds)
             totals.add(pipe, "wasted:cost", spent.wasted_cost)
-        self.update(pipe, record, spent=record.spent + spent, saved_at=None)
+        self.update(pipe, record, spent=record.spent + spent, saved_at=None, hourly_price=None)
 
     def tell(self, pipe: Pipeline, job_id: str, event: str, **detail: Any) -> None:
         """Append to the timeline."""
@@ -340,7 +340,7 @@ class Records:
 
 def encode_field(value: Any) -> str | float | int:
     if isinstance(value, BaseModel):
-        return value.model_dump_json()
+        return value.model_dump_json(exclude_defaults=True)
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, (str, int, float)):

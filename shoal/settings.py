@@ -8,7 +8,7 @@ import os
 import tempfile
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -24,6 +24,7 @@ class Settings(BaseSettings):
 
     # --- the queue: shared by API and workers
     redis_url: str = "redis://127.0.0.1:6379/0"
+    log_format: Literal["text", "json"] = "text"
     queue: str = Field("shoal", pattern=r"^[A-Za-z0-9_-]{1,40}$")
 
     # --- where things are

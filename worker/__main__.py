@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
-from shoal import logs
+from shoal import logs, tracing
 from shoal.errors import ShoalError
 from shoal.exits import exit_code
 from shoal.queue import connect, open_queue
@@ -17,6 +17,7 @@ log = logging.getLogger("worker")
 
 def main() -> int:
     logs.setup()
+    tracing.setup("worker")
     settings = get_settings()
     try:
         queue = open_queue(settings, connect(settings, attempts_s=60))
@@ -25,6 +26,7 @@ def main() -> int:
         log.error("%s [%s]", error, error.code)
         log.error("%s", error.hint)
         return exit_code(error)
+    tracing.shutdown()
     log.info("stopped")
     return 0
 

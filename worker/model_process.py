@@ -15,7 +15,7 @@ import threading
 import time
 from typing import Literal
 
-from shoal import logs
+from shoal import log_context, logs, tracing
 from shoal.errors import Failure, GpuError, Stopped
 from shoal.records import Progress
 from shoal.settings import Settings, get_settings
@@ -118,6 +118,7 @@ def _run(
     run: Run, control: Control, predictor: Predictor, choice: Choice, settings: Settings
 ) -> Left | Failed | Done:
     """One job; whatever goes wrong with it, this process serves the next one."""
+    log_context.work_on(run.spec.id)
     try:
         return VideoJob(run, control, predictor, settings, choice.reason).run()
     except Stopped:
@@ -126,10 +127,13 @@ def _run(
         log.exception("job %s failed", run.spec.id)
         error = as_gpu_error(error)
         return Failed(failure=Failure.of(error), lost=isinstance(error, GpuError))
+    finally:
+        log_context.work_on("")
 
 
 def main() -> None:
     logs.setup()
+    tracing.setup("model")
     for sig in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sig, signal.SIG_IGN)  # the parent decides
     die_with_parent()

@@ -18,6 +18,7 @@ from typing import NoReturn, TypeVar
 from rq.exceptions import DeserializationError, NoSuchJobError
 from rq.job import Job
 
+from shoal import log_context, tracing
 from shoal.errors import (
     Failure,
     LeaseLost,
@@ -172,16 +173,21 @@ class Parent:
         if lease is None:
             log.info("job %s was cancelled or is unknown: skipped", job_id)
             return
+        log_context.work_on(job_id)
         log.info("job %s: %s, attempt %d", job_id, lease.record.spec.uri, lease.record.attempt)
         self._set_state("busy", job_id)
         try:
             started = time.monotonic()
-            outcome = self._process(lease)
+            with tracing.span(
+                "attempt", job_id, attempt=lease.record.attempt, worker=self.info.name
+            ):
+                outcome = self._process(lease)
             self._insist(outcome.write)
             log.info("job %s %s, %.1f s", job_id, outcome.summary, time.monotonic() - started)
         except LeaseLost:
             log.warning("job %s is another worker's now: dropped", job_id)
         self._remove_parts(lease)
+        log_context.work_on("")
         self.info.jobs_done += 1
         self._set_state("idle")
 

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 import av
 
 import shoal
-from shoal import engines
+from shoal import engines, tracing
 from shoal.errors import CheckpointUnusable, Stopped, UnknownEngine, VideoTooLarge
 from shoal.jobs import JobSpec
 from shoal.prompts import check_fits
@@ -134,7 +134,8 @@ class VideoJob:
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
         self._enter(name)
-        with self.stopwatch.stage(name):
+        job_id, attempt = self.spec.id, self.order.attempt
+        with self.stopwatch.stage(name), tracing.span(name, job_id, attempt=attempt):
             yield
 
     def _enter(self, stage: str) -> None:

@@ -15,8 +15,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from shoal import __version__
 from shoal.batches import BatchStatus
+from shoal.callbacks import Delivery
 from shoal.colours import colour_of
 from shoal.jobs import JobSpec
+from shoal.money import dollars
 from shoal.records import TimelineEvent, now
 
 FOLDER = Path(__file__).parent
@@ -154,15 +156,16 @@ def batch_name(batch: BatchStatus) -> str:
     return batch.name or ", ".join(batch.globs) or several
 
 
-def dollars(amount: float) -> str:
-    """Such as '$1.24'; small amounts with two digits that count."""
-    return f"${amount:,.2f}" if amount >= 0.1 or not amount else f"${amount:.2g}"
-
-
 def until(at: float) -> str:
     """How long until a time."""
     seconds = at - now()
     return f"in {duration(seconds)}" if seconds > 1 else "now"
+
+
+def video_of(delivery: Delivery) -> str:
+    """The file's name, of what a delivery tells of; a long message leaves it out."""
+    uri = str(json.loads(delivery.body)["data"].get("uri", ""))
+    return uri.rstrip("/").rpartition("/")[2] or delivery.job
 
 
 def pretty(text: str) -> str:
@@ -190,7 +193,8 @@ _templates = Environment(
     lstrip_blocks=True,
 )
 _templates.filters.update(
-    told=told, batch_name=batch_name, dollars=dollars, until=until, pretty=pretty,
+    told=told, batch_name=batch_name, dollars=dollars, until=until, video_of=video_of,
+    pretty=pretty,
     ago=ago, clock=clock, colour=colour, duration=duration, iso=iso, number=number, size=size,
     title=title, utc=utc, words=words, quoted=lambda name: quote(name, safe=""),
 )  # fmt: skip

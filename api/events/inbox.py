@@ -10,6 +10,7 @@ from redis import Redis
 from api.events.parsing import Event
 from api.events.senders import Senders
 from api.metrics import INGESTED
+from shoal import tracing
 from shoal.errors import ShoalError, SourceNotFound
 from shoal.intake import Reason, Skip, Upload, judge
 from shoal.jobs import JobSpec
@@ -91,7 +92,8 @@ class Inbox:
                     INGESTED.labels(sender, found.reason).inc()
                     continue
                 callback = rules.callback_of(found.uri)
-                record, queued = self._queue.submit(found, callback=callback, again=False)
+                with tracing.span("submit", found.id, sender=sender):
+                    record, queued = self._queue.submit(found, callback=callback, again=False)
                 receipt.jobs.append(record.id)
                 receipt.queued += queued
                 receipt.known += not queued

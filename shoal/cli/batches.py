@@ -16,6 +16,7 @@ from shoal.errors import BatchNotFound, RequestError, SourceNotFound
 from shoal.exits import Exit
 from shoal.globs import WILD
 from shoal.jobs import State
+from shoal.money import dollars
 
 if TYPE_CHECKING:
     from shoal.batch_wire import BatchStatus
@@ -156,7 +157,7 @@ def _show(batch: BatchStatus) -> None:
                 "progress": f"{batch.progress:.1%}",
                 "left": _left(batch),
                 "GPU time": output.duration(batch.gpu_seconds) if batch.gpu_seconds else "",
-                "cost": output.dollars(batch.cost) if batch.cost else "",
+                "cost": dollars(batch.cost) if batch.cost else "",
                 "failed": Text(_reasons(batch.failures), style="bold red"),
                 "rejected": Text(_reasons(batch.rejected), style="bold red"),
                 "skipped": _reasons(batch.skipped),

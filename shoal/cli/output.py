@@ -133,11 +133,6 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02} min" if hours < 48 else f"{hours // 24} days"
 
 
-def dollars(amount: float) -> str:
-    """Such as '$1.24'; small amounts with two digits that count."""
-    return f"${amount:,.2f}" if amount >= 0.1 or not amount else f"${amount:.2g}"
-
-
 def ago(moment: float) -> str:
     seconds = max(0.0, time.time() - moment)
     for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):

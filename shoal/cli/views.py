@@ -12,7 +12,6 @@ from shoal.cli.output import (
     ago,
     clock,
     counted,
-    dollars,
     duration,
     facts,
     out,
@@ -22,6 +21,7 @@ from shoal.cli.output import (
     video_name,
 )
 from shoal.jobs import Options, State
+from shoal.money import dollars
 from shoal.records import AttemptRecord, Record, Spent, TimelineEvent
 from shoal.wire import QueueStatus
 from shoal.workers import WorkerInfo

@@ -44,6 +44,20 @@ def test_durations(seconds: float | None, shown: str) -> None:
     assert render.duration(seconds) == shown
 
 
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [
+        (0, "$0.00"),
+        (0.000005, "under $0.0001"),
+        (0.0091, "$0.0091"),
+        (0.15, "$0.15"),
+        (1234.5, "$1,234.50"),
+    ],
+)
+def test_money(amount: float, shown: str) -> None:
+    assert render.dollars(amount) == shown
+
+
 def test_sizes_numbers_and_places() -> None:
     assert [render.size(n) for n in (0, 999, 1500, 2_500_000, 734_003_000_000)] == [
         "0 B", "999 B", "1.5 kB", "2.5 MB", "734 GB"

@@ -1,0 +1,55 @@
+"""An id for each request, in its answer and in the lines that are logged on its way."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.auth import EVENT_PATHS, SAFE_METHODS
+from shoal import log_context
+
+log = logging.getLogger(__name__)
+
+HEADER = "X-Request-ID"
+_GIVEN = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_JOB = re.compile(r"/videos/([0-9a-f]{24})(?:/|$)")
+
+
+class RequestLog:
+    """Logs what changes something, and what failed for a fault of ours.
+
+    Bucket events are left out: there are thousands, and ``shoal_ingest_uploads_total`` counts them.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in EVENT_PATHS:
+            return await self.app(scope, receive, send)
+        given = Headers(scope=scope).get(HEADER, "")
+        request_id = given if _GIVEN.fullmatch(given) else secrets.token_hex(8)
+        status = 500
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[HEADER] = request_id
+            await send(message)
+
+        job = _JOB.search(scope["path"])
+        with log_context.about(request=request_id, **({"job": job[1]} if job else {})):
+            started = time.monotonic()
+            try:
+                await self.app(scope, receive, answer)
+            finally:
+                if scope["method"] not in SAFE_METHODS or status >= 500:
+                    took_ms = 1000 * (time.monotonic() - started)
+                    log.info("%s %s: %d, %.0f ms", scope["method"], scope["path"], status, took_ms)
+        return None

@@ -1,0 +1,168 @@
+"""Batches, callbacks, rules, priority and the raw view, as an operator meets them."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from api.events.inbox import SkippedLog
+from shoal.client import Client
+from shoal.errors import AudioOnly, Failure
+from shoal.intake import Reason, Skip
+from shoal.jobs import State
+from shoal.queue import JobQueue
+from shoal.settings import Settings
+from tests.browser.conftest import WAIT_MS
+from tests.conftest import SubmitClip
+from tests.processes import Processes, eventually
+from tests.receiver import Receiver
+from tests.serving import take, write_video
+
+expect.set_options(timeout=WAIT_MS)
+
+RULES = """
+[[rule]]
+name = "soccer"
+bucket = "gs://matches"
+key = "soccer/**/*.mp4"
+prompts = ["person", "<b>ball</b>"]
+results = "gs://elsewhere"
+"""
+
+
+@pytest.fixture
+def client(processes: Processes, tmp_path: Path) -> Client:
+    """An API that signs callbacks, and has rules."""
+    rules = tmp_path / "rules.toml"
+    rules.write_text(RULES)
+    processes.env |= {
+        "SHOAL_CALLBACK_SECRET": "whsec_" + base64.b64encode(bytes(range(32))).decode(),
+        "SHOAL_CALLBACK_ALLOW": "127.0.0.1/32",
+        "SHOAL_RULES": str(rules),
+        "SHOAL_SWEEP_S": "0",
+    }
+    return processes.api()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    receiver = Receiver()
+    yield receiver
+    receiver.close()
+
+
+def test_a_callback_is_sent_again(
+    page: Page, client: Client, settings: Settings, queue: JobQueue, receiver: Receiver
+) -> None:
+    receiver.answers = [(410, {})]  # the receiver wants no more
+    uri = write_video(settings, "match.mp4").as_uri()
+    client.submit(uri, ["person"], callback=receiver.url)
+    take(queue).cancel()
+    page.goto("/ui/callbacks")
+    expect(page.locator("#rows .badge")).to_have_text("disabled")
+    expect(page.locator("#rows")).to_contain_text("HTTP 410")
+    page.get_by_role("button", name="Send again").click()
+    expect(page.locator("#rows .badge")).to_have_text("delivered")
+    first, again = (dict(headers)["webhook-id"] for headers, _ in receiver.got)
+    assert first == again
+    page.get_by_text("What is sent").click()
+    expect(page.locator("#rows pre").first).to_contain_text('"type": "video.cancelled"')
+    page.get_by_role("link", name="Failed").click()
+    expect(page.locator("#rows")).to_contain_text("No callback is like this")
+
+
+def test_a_pattern_becomes_a_batch_and_its_failures_are_retried(
+    page: Page, client: Client, settings: Settings, queue: JobQueue
+) -> None:
+    folder = write_video(settings, "day/a.mp4").parent
+    for name in ("day/b.mp4", "day/deep/c.mp4", "other/d.mp4"):
+        write_video(settings, name)
+    page.goto("/ui/new")
+    page.fill("#uri", folder.as_uri() + "/**/*.mp4")
+    page.fill("#prompts", "person")
+    page.get_by_role("button", name="Submit").click()
+    page.wait_for_url(re.compile(r"/ui/batches/[0-9a-f]{24}"))
+    expect(page.locator("#tiles .tile strong").first).to_have_text("3")
+    expect(page.locator("#head .badge")).to_have_text("running")
+    fail_next(queue)
+    expect(page.locator("#failures")).to_contain_text("Audio only")
+    page.get_by_role("link", name="Audio only").click()
+    expect(page.locator("#rows tbody tr")).to_have_count(1)
+    page.go_back()
+    page.get_by_role("button", name="Retry failed").click()
+    expect(page.locator("#failures")).to_contain_text("Nothing of it has failed")
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Yes").click()
+    expect(page.locator("#head .badge")).to_have_text("cancelled")
+    page.get_by_role("link", name="Batches").click()
+    expect(page.locator("#rows tbody tr")).to_contain_text("cancelled")
+    assert client.queue().jobs[State.CANCELLED] == 3
+
+
+def fail_next(queue: JobQueue) -> None:
+    take(queue).fail(Failure.of(AudioOnly("no picture")))
+
+
+def test_a_waiting_video_goes_to_the_front(
+    page: Page, queue: JobQueue, submit_clip: SubmitClip
+) -> None:
+    first, second = submit_clip(), submit_clip(prompts=("car",))
+    page.goto(f"/ui/videos/{second}")
+    page.get_by_role("button", name="To the front").click()
+    expect(page.get_by_role("button", name="To the end")).to_be_visible()
+    assert queue.rq.get_job_ids() == [second, first]
+    page.get_by_role("button", name="To the end").click()
+    expect(page.get_by_role("button", name="To the front")).to_be_visible()
+    assert queue.rq.get_job_ids() == [first, second]
+
+
+def test_a_rule_is_tried(page: Page) -> None:
+    page.goto("/ui/rules")
+    page.get_by_label("Address of an upload").fill("gs://matches/soccer/may/final.mp4")
+    page.get_by_role("button", name="Try").click()
+    expect(page.locator("#verdict")).to_contain_text("Rule soccer makes a video of it")
+    expect(page.locator("#verdict")).to_contain_text("<b>ball</b>")
+    assert "uri=gs" in page.url
+    page.get_by_label("Address of an upload").fill("gs://matches/tennis/final.mp4")
+    page.get_by_role("button", name="Try").click()
+    expect(page.locator("#verdict")).to_contain_text("No rule")
+
+
+def test_the_raw_view_works_and_offers_no_way_to_change(
+    page: Page, queue: JobQueue, submit_clip: SubmitClip
+) -> None:
+    job_id = submit_clip()
+    page.goto("/ui")
+    page.get_by_role("link", name="RQ").click()
+    expect(page.locator("table#queues tbody")).to_contain_text(queue.name)
+    page.goto(f"/rq/0/view/jobs/{queue.name}/queued/8/asc/1")
+    expect(page.locator("table#jobs tbody")).to_contain_text(job_id[:8])
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_sticks_out(
+    page: Page, client: Client, settings: Settings, queue: JobQueue, width: int
+) -> None:
+    long = "a-long-name-" * 12
+    evil = "<img src=x onerror=alert(1)>"
+    uri = write_video(settings, f"{long}.mp4").as_uri()
+    batch = client.batches.submit("person", uris=[uri], name=evil + long)
+    eventually(lambda: client.batches.get(batch.id).videos == 1, "the video")
+    SkippedLog(queue.redis, queue.name).note("gcs", [Skip(f"gs://b/{evil}{long}", Reason.GONE)])
+    page.set_viewport_size({"width": width, "height": 800})
+    for address in (
+        "/ui/batches",
+        f"/ui/batches/{batch.id}",
+        f"/ui/videos?batch={batch.id}",
+        "/ui/callbacks",
+        "/ui/skipped",
+        f"/ui/rules?uri=gs://b/{long}",
+    ):
+        page.goto(address)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, address
+        assert page.locator("main img").count() == 0, address
