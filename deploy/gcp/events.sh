@@ -11,7 +11,7 @@
 #
 # --endpoint  https://your-api/events/gcs
 # --name      what all names begin with (shoal)
-# --dry-run   prints every command and runs none
+# --dry-run   prints every command that would change something, and runs none
 set -euo pipefail
 
 die() { echo "$0: $1" >&2; exit 2; }
@@ -30,7 +30,7 @@ while [ $# -gt 0 ]; do
   esac
 done
 
-show() { { printf '+'; printf ' %q' "$@"; echo; } >&2; }
+show() { printf '+'; printf ' %q' "$@"; echo; }
 run() { show "$@"; [ -n "$dry" ] || "$@" > /dev/null; }
 have() { [ -z "$dry" ] && "$@" > /dev/null 2>&1; }  # a dry run creates all, as if nothing were there
 gone() { [ -z "$dry" ] && ! "$@" > /dev/null 2>&1; }  # and removes all
@@ -141,7 +141,7 @@ down() {
 # A binding that a run before has removed is no error.
 unbind() {
   run gcloud storage buckets remove-iam-policy-binding "gs://$1" \
-    --member "serviceAccount:$worker" --role "$2" || echo "$1: nothing to remove" >&2
+    --member "serviceAccount:$worker" --role "$2" || echo "nothing of $worker's to remove from $1" >&2
 }
 
 case "$action" in
