@@ -210,6 +210,7 @@ def aws(tools: Path, tmp_path: Path) -> Iterator[tuple[dict[str, str], Account]]
         yield env, account
 
 
+@pytest.mark.timeout(900)  # some fifty starts of the AWS CLI
 def test_aws_up_twice_and_down(aws: tuple[dict[str, str], Account]) -> None:
     env, account = aws
     other = account.client("sns").create_topic(Name="other")["TopicArn"]

@@ -51,6 +51,7 @@ def test_images_install_the_extras() -> None:
         text = dockerfile.read_text()
         assert set(argument(dockerfile, "EXTRAS").split(",")) <= set(extras)
         installed = re.findall(r"pip (?:install|wheel) .*?(?=&&|\n\n|\nRUN|$)", text)
+        assert len(installed) == 4
         for line in installed:
             words = [word for word in shlex.split(line)[2:] if not word.startswith("-")]
             assert words, line
