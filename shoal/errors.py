@@ -370,6 +370,22 @@ class UnsafeBind(StackError):
     default_hint = "Set SHOAL_API_TOKENS, or bind to 127.0.0.1."
 
 
+class DeploymentError(StackError):
+    """What is to be deployed is not in order: said before anything is started."""
+
+    code = "deployment_error"
+    default_hint = "docs/deploy-skypilot.md shows what is needed."
+
+
+class LauncherUnavailable(ShoalError):
+    """What makes machines does not answer, or refused."""
+
+    code = "launcher_unavailable"
+    default_hint = "Check that the SkyPilot API server runs: 'sky api info'."
+    transient = True
+    http_status = 503
+
+
 class ApiUnreachable(ShoalError):
     code = "api_unreachable"
     default_hint = "Start it with 'shoal up', or point SHOAL_API_URL to it."

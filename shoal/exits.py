@@ -8,6 +8,7 @@ from shoal.errors import (
     ApiError,
     ApiUnreachable,
     JobNotFound,
+    LauncherUnavailable,
     RedisUnavailable,
     RequestError,
     ResultNotFound,
@@ -32,7 +33,7 @@ def exit_code(error: ShoalError) -> Exit:
     if isinstance(error, ApiError):
         return _of_status(error.status)
     match error:
-        case ApiUnreachable() | RedisUnavailable():
+        case ApiUnreachable() | RedisUnavailable() | LauncherUnavailable():
             return Exit.UNREACHABLE
         case JobNotFound() | ResultNotFound() | SourceNotFound():
             return Exit.NOT_FOUND

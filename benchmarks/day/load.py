@@ -42,9 +42,7 @@ def day(videos: int, seed: int) -> list[Video]:
         at = chance.uniform(0, DAY_S)
         if chance.random() < 0.55 - 0.45 * math.cos((at / DAY_S - 4 / 24) * 2 * math.pi):
             times.append(at)
-    return [
-        Video(number, at, _work(chance)) for number, at in enumerate(sorted(times))
-    ]
+    return [Video(number, at, _work(chance)) for number, at in enumerate(sorted(times))]
 
 
 def _work(chance: random.Random) -> float:

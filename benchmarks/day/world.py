@@ -70,6 +70,7 @@ class Consumer:
     own: Video | None = None  # the one video it is for
     video: Video | None = None
     warm_at: float = 0.0
+    began_at: float = 0.0  # with that video
     ends_at: float = 0.0
     idle_since: float = 0.0
 
@@ -150,15 +151,15 @@ class World:
             if consumer is None:
                 continue
             if video := consumer.video:
-                redone = min(self.chance.uniform(0, self.delays.redo_s), self.now - self._began)
+                redone = min(
+                    self.chance.uniform(0, self.delays.redo_s), self.now - consumer.began_at
+                )
                 video.work_s = consumer.ends_at - self.now + redone
                 consumer.video = None
                 if consumer.own is None:
                     self.lost.append((self.now + self.delays.notice_s, video))
             consumer.pending_since = self.now  # SkyPilot gives the same job another machine
             self.pending.insert(0, consumer)
-
-    _began = 0.0  # a loss in the first seconds of a video redoes a little too much: never mind
 
     def _dispatch(self) -> None:
         free = [m for m in self.machines if m.consumer is None]
@@ -169,9 +170,7 @@ class World:
             if self.pending[0].pending_since + self.delays.dispatch_s > self.now:
                 continue
             machine.consumer = self.pending.pop(0)
-            machine.consumer.warm_at = machine.consumer.idle_since = (
-                self.now + self.delays.load_s
-            )
+            machine.consumer.warm_at = machine.consumer.idle_since = self.now + self.delays.load_s
 
     def _work(self, machine: Machine, consumer: Consumer) -> None:
         if self.now < consumer.warm_at:
@@ -187,6 +186,7 @@ class World:
             consumer.video = consumer.own or (self.queue.popleft() if self.queue else None)
             if video := consumer.video:
                 video.began_at = self.now if video.began_at is None else video.began_at
+                consumer.began_at = self.now
                 consumer.ends_at = self.now + video.work_s
             elif self.now - consumer.idle_since >= self.strategy.idle_exit_s:
                 machine.consumer = None
@@ -207,16 +207,22 @@ class World:
 
     @contextmanager
     def _jobs_of_the_pool(self) -> Iterator[None]:
+        def pending(pool: str) -> int:
+            return len(self.pending)
+
         def busy(pool: str, cluster_name: str) -> list[int]:
             return [1] if cluster_name in self._manned else []
 
+        def counts(pool: str) -> dict[str, int]:
+            return self._manned
+
         state = autoscalers.managed_job_state
-        previous = logging.root.manager.disable
+        level = logging.root.manager.disable
         logging.disable(logging.CRITICAL)
         with (
-            mock.patch.object(state, "get_pending_jobs_count_by_pool", lambda _: len(self.pending)),
+            mock.patch.object(state, "get_pending_jobs_count_by_pool", pending),
             mock.patch.object(state, "get_nonterminal_job_ids_by_pool", busy),
-            mock.patch.object(state, "get_nonterminal_job_counts_by_pool", lambda _: self._manned),
+            mock.patch.object(state, "get_nonterminal_job_counts_by_pool", counts),
         ):
             yield
-        logging.disable(previous)
+        logging.disable(level)
