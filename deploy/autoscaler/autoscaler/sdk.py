@@ -6,6 +6,7 @@ import operator
 import queue
 import threading
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from typing import Any, TypeVar
 
 from shoal.errors import DeploymentError, LauncherUnavailable
@@ -30,7 +31,8 @@ class Sdk:
         """
         named = [(name, secrets[name]) for name in config.get("secrets", {}) if name in secrets]
         try:
-            task = self.library.Task.from_yaml_config(config, secrets_overrides=named)
+            # It takes apart what it is given.
+            task = self.library.Task.from_yaml_config(deepcopy(config), secrets_overrides=named)
             task.validate()
         except (ValueError, RuntimeError, ImportError) as error:
             raise refused(config, error) from error
