@@ -11,7 +11,7 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 from starlette.concurrency import run_in_threadpool
 
-from api import health, problems, queue, results, uploads, videos
+from api import health, problems, queue, results, scaling, uploads, videos
 from api.auth import Gate
 from api.deps import TOKEN
 from api.limits import BodyLimit
@@ -64,6 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit)
     app.add_middleware(Gate, tokens=settings.api_tokens)
     anywhere = problems.documented(Unauthorized, RequestError, RedisUnavailable)
+    app.include_router(scaling.router, dependencies=[TOKEN], responses=anywhere)
     for router in (health.index, videos.router, results.router, uploads.router, queue.router):
         app.include_router(router, dependencies=[TOKEN], responses=anywhere)
     app.include_router(health.probes)
