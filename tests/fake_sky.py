@@ -216,11 +216,11 @@ class FakeSky:
         if job.lease and job.until <= self.now:
             job.lease.succeed({}, {})
             job.lease, job.idle_since = None, self.now
-        if job.lease is None and not self._take(job):
-            if self.now - job.idle_since >= self.idle_exit_s:
-                job.status, machine.job = "SUCCEEDED", None
-                if job.pool is None:
-                    self.machines.remove(machine)
+        if job.lease or self._take(job) or self.now - job.idle_since < self.idle_exit_s:
+            return
+        job.status, machine.job = "SUCCEEDED", None
+        if job.pool is None:
+            self.machines.remove(machine)
 
     def _take(self, job: Job) -> bool:
         rq = self.queue.rq

@@ -2,6 +2,8 @@
 # What api.yaml runs: Valkey with TLS, a password and an append-only file, and the API beside it.
 set -euo pipefail
 
+: "${SHOAL_RESULTS:?give --env SHOAL_RESULTS=gs://bucket/results}"
+
 home="${SHOAL_HOME:-$HOME/shoal}"
 port="${VALKEY_PORT:-6380}"
 # VALKEY: another way to start a server that takes the path of its configuration.

@@ -19,7 +19,6 @@ from shoal.workers import list_workers
 from tests.processes import ROOT, Processes, descendants, eventually
 
 
-
 @contextmanager
 def autoscaler(processes: Processes, log: Path, **env: str) -> Iterator[subprocess.Popen[bytes]]:
     """A controller that starts at most two workers."""
@@ -32,9 +31,7 @@ def autoscaler(processes: Processes, log: Path, **env: str) -> Iterator[subproce
     }
     command = [sys.executable, "-m", "autoscaler", "run", "--launcher", "local"]
     with log.open("wb") as out:
-        process = subprocess.Popen(
-            command, env=processes.env | given | env, stdout=out, stderr=out
-        )
+        process = subprocess.Popen(command, env=processes.env | given | env, stdout=out, stderr=out)
     try:
         yield process
     finally:

@@ -283,7 +283,5 @@ def test_decisions_are_metrics(queue: JobQueue, sky: FakeSky, make: Make) -> Non
     assert registry.get_sample_value("shoal_autoscaler_queued") == 3
     assert registry.get_sample_value("shoal_autoscaler_want") == 3
     assert registry.get_sample_value("shoal_autoscaler_leads") == 1
-    launched = registry.get_sample_value(
-        "shoal_autoscaler_consumers_total", {"deed": "launched"}
-    )
+    launched = registry.get_sample_value("shoal_autoscaler_consumers_total", {"deed": "launched"})
     assert launched == len(sky.all_jobs) > 0
