@@ -45,7 +45,7 @@ class Deployment:
         max_workers: int | None = None,
     ) -> Deployment:
         return cls(
-            files=files or default_files(),
+            files=files or scale.files or default_files(),
             results=settings.results,
             queue=settings.queue,
             pool=scale.pool,
@@ -82,7 +82,7 @@ class Deployment:
         }
         if self.pool_name is None:
             machines = self.machines()
-            config |= {"resources": machines["resources"], "setup": machines["setup"]}
+            config |= {name: machines[name] for name in ("resources", "config", "setup")}
         return config
 
     @property
@@ -109,7 +109,7 @@ def default_files() -> Path:
     if not found.is_dir():
         raise DeploymentError(
             "the SkyPilot files are not beside this installation",
-            hint="Give the folder with pool.yaml and worker.yaml by --files.",
+            hint="Set SHOAL_SCALE_FILES to the folder with pool.yaml and worker.yaml.",
         )
     return found
 

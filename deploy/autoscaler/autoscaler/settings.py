@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, ValidationError, model_validator
@@ -16,6 +17,7 @@ class ScaleSettings(BaseSettings):
 
     launcher: Literal["sky", "local"] = "sky"
     pool: str = Field("shoal", pattern=r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$")  # or "none"
+    files: Path | None = None  # folder with pool.yaml and worker.yaml; a checkout has its own
     cap: int = Field(10, ge=0)  # machines, at most; 'shoal pool scale' lowers it at run time
     jobs_per_worker: float = Field(1.0, gt=0)  # more: fewer machines, longer waits
     idle_exit_s: float = Field(300, gt=0)  # a consumer ends after so long without a job

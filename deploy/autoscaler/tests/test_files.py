@@ -67,6 +67,13 @@ def test_the_pool_scales_as_the_rule_expects(sdk: Sdk) -> None:
     assert task.run is None  # SkyPilot ignores it in a pool, with a warning
 
 
+def test_the_image_runs_as_root_for_skypilot(sdk: Sdk) -> None:
+    for resources in sdk.task(deployment().machines(), SECRETS).resources:
+        overrides = resources.cluster_config_overrides
+        assert overrides["docker"]["run_options"] == ["--user=root"]
+        assert overrides["kubernetes"]["pod_config"]["spec"]["securityContext"] == {"runAsUser": 0}
+
+
 def test_the_optimizer_takes_the_cheapest_machine(sdk: Sdk) -> None:
     config = deployment().machines()
     offers = check_pool(sdk, config, SECRETS)
