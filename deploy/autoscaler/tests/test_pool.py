@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,7 +65,8 @@ def server(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     redis.flushall()
     made = Server(JobQueue(redis, "shoal", retries=3, lease_s=20))
     monkeypatch.setattr(pool, "load_sdk", lambda: Sdk(made))
-    monkeypatch.setattr(pool, "connect", lambda settings: Redis(connection_pool=redis.connection_pool))
+    here = redis.connection_pool
+    monkeypatch.setattr(pool, "connect", lambda settings: Redis(connection_pool=here))
     monkeypatch.setenv("SHOAL_REDIS_URL", "rediss://:pw@queue.example:6380/0")
     monkeypatch.setenv("HF_TOKEN", "hf_x")
     monkeypatch.setenv("SHOAL_RESULTS", "gs://b/results")
@@ -142,7 +144,8 @@ def test_status(server: Server) -> None:
     assert "1, 1 of them ready" in shown.stdout
     assert "machine 2" in shown.stdout
     assert "none runs" in shown.stdout
-    assert yaml.safe_load(shoal_pool("status", "--json").stdout)["fleet"]["failures"] == ["machine 2"]
+    document = json.loads(shoal_pool("status", "--json").stdout)
+    assert document["fleet"]["failures"] == ["machine 2"]
 
 
 def test_no_pool(server: Server) -> None:
@@ -161,5 +164,3 @@ def test_scale_is_a_word_to_the_controller(server: Server, redis: Redis) -> None
 def test_a_server_that_is_away(server: Server) -> None:
     server.away = True
     assert shoal_pool("up", "--image", "a/b:1").exit_code == 4
-
-
