@@ -10,7 +10,7 @@ from redis import Redis
 
 from autoscaler.deployment import Deployment, Offer, as_yaml, check_values, read_secrets
 from autoscaler.launchers.base import ConsumerState, Fleet
-from autoscaler.launchers.skypilot import SkyLauncher
+from autoscaler.launchers.skypilot import SkyLauncher, find_pool
 from autoscaler.preflight import check_pool, load_sdk
 from autoscaler.sdk import Sdk
 from autoscaler.service import serve
@@ -153,7 +153,7 @@ def _apply(
     Raises:
         StateConflict: it exists and is at work. To apply then may end busy machines.
     """
-    if sdk.ask("jobs.pool_status", [deployment.pool_name]):
+    if find_pool(sdk, deployment.pool):
         _refuse_if_busy(_launcher(sdk, deployment).observe(), force=False)
     from sky.serve import serve_utils
 

@@ -16,6 +16,10 @@ T = TypeVar("T")
 CALL_S = 120.0  # a call that takes longer is given up
 
 
+class NothingLaunchedYet(LauncherUnavailable):
+    """SkyPilot has no controller of jobs: there has been neither pool nor job, or not for long."""
+
+
 class Sdk:
     """``library`` is the module ``sky``, which only this package's environment has."""
 
@@ -42,6 +46,7 @@ class Sdk:
         """The answer to a request, such as ``jobs.launch``.
 
         Raises:
+            NothingLaunchedYet
             LauncherUnavailable: SkyPilot does not answer, or the request failed there.
         """
         request = operator.attrgetter(name)(self.library)
@@ -49,7 +54,9 @@ class Sdk:
             return within(self.call_s, lambda: self.library.get(request(*args, **kwargs)))
         except Exception as error:  # the SDK raises again here whatever the server met
             cause = " ".join(str(error).split()) or type(error).__name__
-            raise LauncherUnavailable(f"SkyPilot ({name}): {cause}") from error
+            none_yet = type(error).__name__ == "ClusterNotUpError"
+            kind = NothingLaunchedYet if none_yet else LauncherUnavailable
+            raise kind(f"SkyPilot ({name}): {cause}") from error
 
 
 def refused(config: dict[str, Any], error: Exception) -> DeploymentError:

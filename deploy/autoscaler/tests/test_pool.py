@@ -53,11 +53,16 @@ class Server(FakeSky):
         self.jobs.pool_apply = self._apply
         self.jobs.pool_down = lambda names: lambda: self.down.extend(names)
         status = self.jobs.pool_status
-        self.jobs.pool_status = lambda names: status(names) if self.exists else list
+        self.jobs.pool_status = lambda names: status(names) if self.exists else _none_yet
 
     def _apply(self, task: Any, name: str, mode: Any) -> Any:
         assert mode.value == "rolling"
         return lambda: self.applied.append((task, name))
+
+
+def _none_yet() -> None:
+    """What SkyPilot answers in an account that never had a pool."""
+    raise sky.exceptions.ClusterNotUpError("No in-progress managed jobs.", cluster_status=None)
 
 
 @pytest.fixture

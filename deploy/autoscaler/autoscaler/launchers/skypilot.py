@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from autoscaler.launchers.base import Consumer, ConsumerState, Fleet
-from autoscaler.sdk import Sdk
+from autoscaler.sdk import NothingLaunchedYet, Sdk
 from shoal.errors import LauncherUnavailable
 
 FAILED_WITHIN_S = 3600.0  # failed consumers are looked for among those launched since
@@ -61,7 +61,7 @@ class SkyLauncher:
         if self._pool is None:
             started = sum(consumer.state != ConsumerState.PENDING for consumer in consumers)
             return Fleet(started, started, consumers, failures=frozenset(failures), pooled=False)
-        pool = self._status()
+        pool = self._status(self._pool)
         rows = [(row["replica_id"], _name(row["status"])) for row in pool["replica_info"]]
         failures |= {f"machine {number}" for number, status in rows if status in FAILED}
         return Fleet(
@@ -93,14 +93,12 @@ class SkyLauncher:
 
     # --- SkyPilot --------------------------------------------------------------------------------
 
-    def _status(self) -> dict[str, Any]:
-        found = self._sdk.ask("jobs.pool_status", [self._pool])
-        if not found:
-            raise LauncherUnavailable(
-                f"there is no pool {self._pool!r}", hint="Start it with 'shoal pool up'."
-            )
-        status: dict[str, Any] = found[0]
-        return status
+    def _status(self, pool: str) -> dict[str, Any]:
+        if status := find_pool(self._sdk, pool):
+            return status
+        raise LauncherUnavailable(
+            f"there is no pool {pool!r}", hint="Start it with 'shoal pool up'."
+        )
 
     def _jobs(self) -> list[Any]:
         """Our consumers that have not ended."""
@@ -120,12 +118,19 @@ class SkyLauncher:
                 name_match=self._job_name,
                 **which,
             )
-        except LauncherUnavailable as error:
-            if type(error.__cause__).__name__ == "ClusterNotUpError":
-                return []  # no controller of jobs yet, hence no jobs
-            raise
+        except NothingLaunchedYet:
+            return []
         jobs = answer[0]
         return [job for job in jobs if job.job_name == self._job_name and job.pool == self._pool]
+
+
+def find_pool(sdk: Sdk, name: str) -> dict[str, Any] | None:
+    """What SkyPilot tells of a pool; ``None`` where there is none of this name."""
+    try:
+        found: list[dict[str, Any]] = sdk.ask("jobs.pool_status", [name])
+    except NothingLaunchedYet:
+        return None
+    return found[0] if found else None
 
 
 def _name(status: Any) -> str:
