@@ -70,13 +70,15 @@ def up(
     sdk, machines = load_sdk(), deployment.machines()
     offers = check_pool(sdk, machines, secrets)
     sdk.task(deployment.consumer(), secrets)
-    connect(get_settings()).close()
+    redis = _redis()
     output.err.print(_table(offers))
     if deployment.pool_name:
         _apply(sdk, deployment, machines, secrets)
         output.advise(
             f"the pool {deployment.pool_name} is up; it has no machine until there is work"
         )
+    with redis_errors():
+        scaling.set_cap(redis, deployment.queue, None)  # 'scale' was for the last one
     if not apply_only:
         price = scale.price_per_hour or max((offer.price or 0 for offer in offers), default=0)
         cap = (

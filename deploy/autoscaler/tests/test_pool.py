@@ -164,6 +164,8 @@ def test_scale_is_a_word_to_the_controller(server: Server, redis: Redis) -> None
     assert shoal_pool("scale", "3").exit_code == 0
     assert scaling.read_cap(redis, "shoal") == 3
     assert server.applied == []
+    assert shoal_pool("up", "--image", "a/b:1", "--apply-only").exit_code == 0
+    assert scaling.read_cap(redis, "shoal") is None
 
 
 def test_a_server_that_is_away(server: Server) -> None:
