@@ -104,35 +104,28 @@ class Controller:
             target=fleet.target,
             pooled=fleet.pooled,
         )
-        limits = Limits(
-            cap=max(0, cap - stuck),
-            jobs_per_worker=self.settings.jobs_per_worker,
-            price_per_hour=self.settings.price_per_hour,
-            budget_per_hour=self.settings.budget_per_hour,
-        )
-        plan = decide(seen, limits)
+        plan = decide(seen, self._limits(cap - stuck))
         if at < self.history.paused_until:
             plan = self._paused(plan, seen, at)
         elif plan.pending and (lame := self.history.stuck_pending(at)):
             # They get no machine though one is free: others in their place may.
             waiting = [*(c for c in waiting if c not in lame), *lame]
-            plan = replace(
-                plan,
-                launch=plan.launch + len(lame),
-                cancel=plan.cancel + len(lame),
-                reason=f"{plan.reason}; {len(lame)} have waited beside a free machine",
-            )
+            plan = _replacing(plan, len(lame))
         if stuck:
             plan = replace(plan, reason=f"{plan.reason}; {stuck} never started and do not count")
         launched, cancelled = self._carry_out(plan, waiting)
+        action = cast(Action, plan.action)
+        outcome = seen, plan, fleet
         self._write(
-            depth,
-            (seen, plan, fleet),
-            cap,
-            cast(Action, plan.action),
-            plan.reason,
-            launched=launched,
-            cancelled=cancelled,
+            depth, outcome, cap, action, plan.reason, launched=launched, cancelled=cancelled
+        )
+
+    def _limits(self, cap: int) -> Limits:
+        return Limits(
+            cap=max(0, cap),
+            jobs_per_worker=self.settings.jobs_per_worker,
+            price_per_hour=self.settings.price_per_hour,
+            budget_per_hour=self.settings.budget_per_hour,
         )
 
     def _paused(self, plan: Plan, seen: Seen, at: float) -> Plan:
@@ -149,13 +142,14 @@ class Controller:
         )
 
     def _carry_out(self, plan: Plan, waiting: list[str]) -> tuple[int, int]:
-        """Cancel the last that came to wait, launch what is missing."""
-        if not (plan.cancel or plan.launch) or not self.leader.hold():
-            return 0, 0
-        cancelled = self.launcher.cancel(waiting[-plan.cancel :]) if plan.cancel else 0
-        if plan.launch:
-            self.launcher.launch(plan.launch)
-        return plan.launch, cancelled
+        """Cancel the last that came to wait, launch what is missing; how many of each."""
+        launched = cancelled = 0
+        if plan.cancel and self.leader.hold():
+            cancelled = self.launcher.cancel(waiting[-plan.cancel :])
+        while launched < plan.launch and self.leader.hold():
+            self.launcher.launch()
+            launched += 1
+        return launched, cancelled
 
     def _write(
         self,
@@ -191,3 +185,12 @@ class Controller:
                 }
             )
         self.journal.write(status, launched=launched, cancelled=cancelled)
+
+
+def _replacing(plan: Plan, lame: int) -> Plan:
+    return replace(
+        plan,
+        launch=plan.launch + lame,
+        cancel=plan.cancel + lame,
+        reason=f"{plan.reason}; {lame} have waited beside a free machine",
+    )

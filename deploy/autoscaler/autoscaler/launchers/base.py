@@ -41,8 +41,8 @@ class Launcher(Protocol):
 
     def observe(self) -> Fleet: ...
 
-    def launch(self, count: int) -> None:
-        """Start so many consumers; they may have to wait for a machine."""
+    def launch(self) -> None:
+        """Start a consumer; it may have to wait for a machine."""
         ...
 
     def cancel(self, ids: Sequence[str]) -> int:

@@ -39,14 +39,13 @@ class LocalLauncher:
             pooled=False,
         )
 
-    def launch(self, count: int) -> None:
-        for _ in range(count):
-            self._launched += 1
-            name = f"worker-{self._launched}"
-            command = [sys.executable, "-P", "-m", "worker"]
-            worker = Service(name, command, self._env, self._log_line)
-            worker.start()
-            self._running[name] = worker
+    def launch(self) -> None:
+        self._launched += 1
+        name = f"worker-{self._launched}"
+        command = [sys.executable, "-P", "-m", "worker"]
+        worker = Service(name, command, self._env, self._log_line)
+        worker.start()
+        self._running[name] = worker
 
     def cancel(self, ids: Sequence[str]) -> int:
         """A process starts at once: none is ever PENDING."""

@@ -72,13 +72,10 @@ class SkyLauncher:
             failures=frozenset(failures),
         )
 
-    def launch(self, count: int) -> None:
-        for _ in range(count):
-            task = self._sdk.task(self._consumer, self._secrets)
-            num_jobs = 1 if self._pool else None
-            self._sdk.ask(
-                "jobs.launch", task, name=self._job_name, pool=self._pool, num_jobs=num_jobs
-            )
+    def launch(self) -> None:
+        task = self._sdk.task(self._consumer, self._secrets)
+        num_jobs = 1 if self._pool else None
+        self._sdk.ask("jobs.launch", task, name=self._job_name, pool=self._pool, num_jobs=num_jobs)
 
     def cancel(self, ids: Sequence[str]) -> int:
         # Asked again, as late as can be: one that got a machine since must not be cancelled.
