@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import httpx
 
+from api.scaling import EXAMPLE
 from shoal import scaling
 from shoal.queue import JobQueue
-from shoal.scaling import ScalingDecision, ScalingStatus
+from shoal.scaling import Scaling, ScalingDecision, ScalingStatus
 
 
 def test_no_autoscaler(http: httpx.Client) -> None:
@@ -30,3 +31,7 @@ def test_a_state_that_nobody_renews_lapses(http: httpx.Client, queue: JobQueue) 
     scaling.publish(queue.redis, queue.name, status, ttl_s=0.001)
     while http.get("/scaling").json()["status"]:
         pass
+
+
+def test_the_example_is_an_answer() -> None:
+    assert Scaling.model_validate(EXAMPLE).model_dump() == EXAMPLE

@@ -70,6 +70,7 @@ def test_pool(seen: Seen, action: str, pending: int) -> None:
         pytest.param(
             replace(NOTHING, running=1, pending=3, started=1), "shrink", 0, 3, id="work is gone"
         ),
+        pytest.param(replace(NOTHING, running=2, started=2), "hold", 0, 0, id="all busy"),
         pytest.param(replace(NOTHING, started=2), "shrink", 0, 0, id="they end by themselves"),
         pytest.param(replace(NOTHING, queued=40, started=8), "grow", 2, 0, id="up to the cap"),
     ],
