@@ -112,6 +112,6 @@ def _without_pool(seen: Seen, want: int) -> tuple[str, int]:
     pending = max(0, want - seen.started)
     if pending > seen.pending:
         return "grow", pending
-    if pending or 0 < seen.started == want:
+    if pending or (0 < seen.started == want and not seen.pending):
         return "hold", pending
     return ("shrink" if seen.started or seen.pending else "idle"), SHRINK
