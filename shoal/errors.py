@@ -536,6 +536,22 @@ class TokenUnreadable(RequestError):
     default_hint = "Give --token-file a file with the token alone, or set SHOAL_API_TOKEN."
 
 
+class DeploymentError(StackError):
+    """What is to be deployed is not in order: said before anything is started."""
+
+    code = "deployment_error"
+    default_hint = "docs/deploy-skypilot.md shows what is needed."
+
+
+class LauncherUnavailable(ShoalError):
+    """What makes machines does not answer, or refused."""
+
+    code = "launcher_unavailable"
+    default_hint = "Check that the SkyPilot API server runs: 'sky api info'."
+    transient = True
+    http_status = 503
+
+
 class ApiUnreachable(ShoalError):
     code = "api_unreachable"
     default_hint = "Start it with 'shoal up', or point SHOAL_API_URL to it."

@@ -9,6 +9,7 @@ from shoal.errors import (
     ApiUnreachable,
     BatchNotFound,
     JobNotFound,
+    LauncherUnavailable,
     RedisUnavailable,
     RequestError,
     ResultNotFound,
@@ -34,7 +35,7 @@ def exit_code(error: ShoalError) -> Exit:
     if isinstance(error, ApiError):
         return _of_status(error.status)
     match error:
-        case ApiUnreachable() | RedisUnavailable():
+        case ApiUnreachable() | RedisUnavailable() | LauncherUnavailable():
             return Exit.UNREACHABLE
         case JobNotFound() | BatchNotFound() | ResultNotFound() | SourceNotFound():
             return Exit.NOT_FOUND

@@ -29,5 +29,5 @@ def setup(level: int = logging.INFO) -> None:
     handler.setFormatter(Formatter(FORMAT, datefmt="%H:%M:%S"))
     log_context.dress(handler)
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    for name in ("shoal", "api", "worker"):
+    for name in ("shoal", "api", "worker", "autoscaler"):
         logging.getLogger(name).setLevel(level)

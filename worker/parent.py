@@ -141,6 +141,7 @@ class Parent:
                 self.info.engine, self.info.device = message.engine, message.device
                 log.info("model ready: %s on %s", message.engine, message.device)
                 self._set_state("idle")
+                self._idle_since = time.monotonic()  # until now it could not have taken a job
                 return
             if time.monotonic() > deadline:
                 raise ModelLoadFailed("the model was not loaded in time")

@@ -14,6 +14,7 @@ from shoal.cli import (
     export,
     ingest,
     jobs,
+    pool,
     services,
     stack,
     tokens,
@@ -91,3 +92,9 @@ app.command(rich_help_panel=RUN)(services.api)
 app.command(rich_help_panel=RUN)(services.worker)
 app.command(rich_help_panel=RUN)(workers.drain)
 app.command(rich_help_panel=RUN)(services.doctor)
+# All but its name is the autoscaler's, --help too.
+app.command(
+    rich_help_panel=RUN,
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(pool.pool)

@@ -13,10 +13,13 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
+# The autoscaler is an environment of its own: SkyPilot does not go with the others' libraries.
+DEPLOY = {"autoscaler", "sky"}
+
 FORBIDDEN = {
-    "shoal": {"api", "worker", "fastapi", "starlette", "uvicorn", "torch", "cv2", "av"},
-    "api": {"worker", "torch", "cv2", "av", "numpy"},
-    "worker": {"api", "fastapi", "starlette", "uvicorn"},
+    "shoal": {"api", "worker", "fastapi", "starlette", "uvicorn", "torch", "cv2", "av"} | DEPLOY,
+    "api": {"worker", "torch", "cv2", "av", "numpy"} | DEPLOY,
+    "worker": {"api", "fastapi", "starlette", "uvicorn"} | DEPLOY,
 }
 
 # What the base install has no part of, or what a client has no use for.
@@ -42,7 +45,7 @@ def loaded_by(module: str) -> set[str]:
     code = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
     run = subprocess.run(
         [sys.executable, "-c", code],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'deploy' / 'autoscaler'}"},
         capture_output=True,
         text=True,
         check=True,
@@ -92,3 +95,8 @@ def test_the_api_loads_nothing_of_the_worker() -> None:
 
 def test_the_parent_loads_nothing_native() -> None:
     assert loaded_by("worker.parent") & (NATIVE | {"api", "fastapi"}) == set()
+
+
+def test_the_controller_needs_no_skypilot() -> None:
+    """So that the local launcher, and most tests, run without it."""
+    assert loaded_by("autoscaler.cli") & {"sky", "api", "worker", "fastapi"} == set()

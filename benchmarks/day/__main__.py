@@ -1,0 +1,40 @@
+"""``make day``: GPU hours, waiting and cost of a day, for each way to scale a pool."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from collections import defaultdict
+from dataclasses import asdict
+
+from benchmarks.day.compare import Row, compare, mean
+
+HEADER = "| strategy | GPU hours | cost | median wait | 95 of 100 within | most machines |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.day", description=__doc__)
+    parser.add_argument("--videos", type=int, default=2000, help="videos of the day [2000]")
+    parser.add_argument("--days", type=int, default=3, help="days to average over [3]")
+    parser.add_argument("--json", action="store_true", help="a line of JSON after the table")
+    args = parser.parse_args()
+    logging.disable(logging.CRITICAL)  # SkyPilot tells of each of its decisions
+    found: defaultdict[str, list[Row]] = defaultdict(list)
+    for seed in range(1, args.days + 1):
+        for name, row in compare(args.videos, seed):
+            found[name].append(row)
+    rows = {name: mean(days) for name, days in found.items()}
+    print(f"{HEADER}\n|---|--:|--:|--:|--:|--:|")
+    for row in rows.values():
+        print(
+            f"| {row.strategy} | {row.gpu_hours:.0f} | {row.cost:.0f} $ "
+            f"| {row.wait_median:.1f} min | {row.wait_p95:.0f} min | {row.machines_most} |"
+        )
+    if args.json:
+        each = {name: [asdict(row) for row in days] for name, days in found.items()}
+        print(json.dumps({name: asdict(row) for name, row in rows.items()} | {"days": each}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Starts workers as there is work for them, and lets them go: see ``controller``."""

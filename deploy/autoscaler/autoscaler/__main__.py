@@ -1,0 +1,5 @@
+"""``python -m autoscaler``, which is ``shoal-autoscaler``."""
+
+from autoscaler.cli import app
+
+app()

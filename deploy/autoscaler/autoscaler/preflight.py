@@ -1,0 +1,91 @@
+"""What SkyPilot's own library says of the files, without a cloud account."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from autoscaler.deployment import Offer
+from autoscaler.sdk import Sdk, refused
+from shoal.errors import DeploymentError, StackError
+
+CLOUDS = {"gcp": "gcp", "aws": "aws", "azure": "azure"}  # those with a price list
+
+
+def check_pool(sdk: Sdk, config: dict[str, Any], secrets: Mapping[str, str]) -> list[Offer]:
+    """Whether SkyPilot would take it as a pool; the offers for its machines, cheapest first.
+
+    Raises:
+        DeploymentError: it would not, or a region does not have the GPU.
+    """
+    from sky.serve import serve_utils
+
+    task = sdk.task(config, secrets)
+    try:
+        serve_utils.validate_service_task(task, pool=True)
+    except (ValueError, RuntimeError) as error:
+        raise refused(config, error) from error
+    return sorted(
+        find_offers(config["resources"]),
+        key=lambda offer: float("inf") if offer.price is None else offer.price,
+    )
+
+
+def find_offers(resources: dict[str, Any]) -> Iterator[Offer]:
+    """What SkyPilot's price lists have for each alternative.
+
+    Raises:
+        DeploymentError: nothing for one of them.
+    """
+    common = {key: value for key, value in resources.items() if key != "any_of"}
+    for alternative in resources.get("any_of") or [{}]:
+        chosen = common | alternative
+        cloud, _, region = str(chosen.get("infra", "")).partition("/")
+        accelerator, _, count = str(chosen["accelerators"]).partition(":")
+        if cloud not in CLOUDS:
+            yield Offer(cloud or "any", accelerator, "", None)
+            continue
+        yield _cheapest(cloud, region, accelerator, float(count or 1), bool(chosen.get("use_spot")))
+
+
+def _cheapest(cloud: str, region: str, accelerator: str, count: float, use_spot: bool) -> Offer:
+    from sky import catalog
+
+    found = catalog.list_accelerators(
+        gpus_only=False,
+        name_filter=f"^{re.escape(accelerator)}$",
+        region_filter=f"^{re.escape(region)}$" if region else None,
+        clouds=CLOUDS[cloud],
+        all_regions=True,
+    )
+    priced = [
+        (info.spot_price if use_spot else info.price, info.instance_type, info.region)
+        for infos in found.values()
+        for info in infos
+        if info.accelerator_count == count
+    ]
+    priced = [offer for offer in priced if offer[0] == offer[0]]  # NaN: not sold so
+    if not priced:
+        kind = "spot " if use_spot else ""
+        raise DeploymentError(
+            f"{cloud}/{region or 'any region'} has no {kind}{accelerator}:{count:g}",
+            hint=f"'sky gpus list {accelerator} --all-regions' lists where it is to be had.",
+        )
+    price, instance, where = min(priced)
+    return Offer(f"{cloud}/{where}", accelerator, instance, price)
+
+
+def load_sdk() -> Sdk:
+    """
+    Raises:
+        StackError: SkyPilot is not in this environment.
+    """
+    try:
+        import sky
+    except ImportError as error:
+        raise StackError(
+            f"SkyPilot is not installed here: {error.name} is missing",
+            hint="In an environment of its own: pip install 'shoal-autoscaler[sky]'",
+        ) from error
+    return Sdk(sky)

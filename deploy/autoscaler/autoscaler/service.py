@@ -1,0 +1,72 @@
+"""The controller as a process: made from settings, and run until a signal."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from dataclasses import replace
+from types import FrameType
+
+from prometheus_client import start_http_server
+from rich.console import Console
+
+from autoscaler.controller import Controller
+from autoscaler.deployment import Deployment, read_secrets
+from autoscaler.launchers.base import Launcher
+from autoscaler.launchers.local import LocalLauncher
+from autoscaler.settings import ScaleSettings
+from shoal import logs
+from shoal.cli.stack import StackLog
+from shoal.queue import connect, open_queue
+from shoal.settings import get_settings
+
+
+def serve(scale: ScaleSettings, deployment: Deployment | None = None) -> None:
+    """Decide until a signal."""
+    logs.setup()
+    settings = get_settings()
+    made = make_launcher(scale, deployment)
+    queue = open_queue(settings, connect(settings, attempts_s=60))
+    controller = Controller(queue, made, scale)
+    if scale.metrics_port:
+        start_http_server(
+            scale.metrics_port, addr=scale.metrics_host, registry=controller.journal.registry
+        )
+    controller.run(stop_on_signal())
+
+
+def make_launcher(scale: ScaleSettings, deployment: Deployment | None) -> Launcher:
+    """
+    Raises:
+        DeploymentError: a secret is missing, or a file.
+    """
+    settings = get_settings()
+    if scale.launcher == "local":
+        return LocalLauncher(
+            idle_exit_s=scale.idle_exit_s,
+            grace_s=settings.grace_s,
+            log_line=StackLog(Console(stderr=True)),
+        )
+    from autoscaler.launchers.skypilot import SkyLauncher
+    from autoscaler.preflight import load_sdk
+
+    deployment = replace(
+        deployment or Deployment.of(settings, scale), price_per_hour=scale.price_per_hour
+    )
+    consumer, secrets, sdk = deployment.consumer(), read_secrets(), load_sdk()
+    sdk.task(consumer, secrets)
+    return SkyLauncher(
+        consumer, secrets, pool=deployment.pool_name, job_name=deployment.job_name, sdk=sdk
+    )
+
+
+def stop_on_signal() -> threading.Event:
+    """Set by SIGINT and SIGTERM."""
+    stop = threading.Event()
+
+    def on_signal(signum: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    for sig in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sig, on_signal)
+    return stop

@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# What api.yaml runs: Valkey with TLS, a password and an append-only file, and the API beside it.
+set -euo pipefail
+
+: "${SHOAL_RESULTS:?give --env SHOAL_RESULTS=gs://bucket/results}"
+
+home="${SHOAL_HOME:-$HOME/shoal}"
+port="${VALKEY_PORT:-6380}"
+# VALKEY: another way to start a server that takes the path of its configuration.
+in_docker="sudo docker run --rm --network host --user $(id -u) -v $home:$home valkey/valkey:8.1 valkey-server"
+server="${VALKEY:-$in_docker}"
+PATH="$HOME/shoal-env/bin:$PATH"
+
+umask 077
+mkdir -p "$home/valkey"
+cd "$home"
+
+# Made once, and kept: password, certificate, and what workers need of both.
+if [ ! -f password ]; then
+  openssl rand -hex 24 > password
+  openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj /CN=shoal \
+    -keyout valkey.key -out valkey.crt 2>/dev/null
+fi
+password="$(cat password)"
+
+cat > valkey.conf <<CONF
+port 0
+tls-port $port
+tls-cert-file $home/valkey.crt
+tls-key-file $home/valkey.key
+tls-auth-clients no
+bind 0.0.0.0
+requirepass $password
+dir $home/valkey
+appendonly yes
+appendfsync everysec
+maxmemory-policy noeviction
+CONF
+
+# The workers trust this very certificate, and no other: it comes with the address.
+pem="$(openssl x509 -in valkey.crt | od -An -v -tx1 | tr -d '\n' | sed 's/ /%/g')"
+trust="ssl_check_hostname=false&ssl_ca_data=$pem"
+
+$server "$home/valkey.conf" &
+valkey=$!
+trap 'kill $valkey; wait $valkey' EXIT
+
+address="$(curl -fs --max-time 5 https://api.ipify.org || hostname -I | cut -d' ' -f1)"
+echo "export SHOAL_REDIS_URL='rediss://:$password@$address:$port/0?$trust'" > worker.env
+echo "For the workers: $home/worker.env"
+
+SHOAL_REDIS_URL="rediss://:$password@127.0.0.1:$port/0?$trust" SHOAL_DATA_DIR="$home/data" \
+  shoal api --host 127.0.0.1
