@@ -158,6 +158,14 @@ class Unloadable(Fake):
         raise OSError("the weights are not there")
 
 
+class SlowToLoad(Fake):
+    """As weights are that have to be fetched first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        time.sleep(2)
+
+
 class Counting(Fake):
     """Its results tell how many frames it has seen, and lag behind: a frame that is stepped twice
     or not at all shows. With SHOAL_STEPS each stepped frame is noted in that file."""

@@ -75,3 +75,13 @@ def test_a_controller_that_ends_takes_its_workers_along(
         assert psutil.wait_procs(workers, timeout=10)[1] == []
     record = queue.records.get(job_id)
     assert (record.state, record.failures) == (State.QUEUED, 0)
+
+
+def test_a_worker_waits_for_jobs_from_when_its_model_is_loaded(
+    processes: Processes, submit_clip: Callable[..., str]
+) -> None:
+    """One that counted from its start would end before its first job, and so would the next."""
+    job_id = submit_clip()
+    worker = processes.worker("tests.fakes:SlowToLoad", SHOAL_IDLE_EXIT_S="1")
+    processes.wait_state(job_id, "succeeded")
+    assert worker.wait(timeout=60) == 0
