@@ -27,6 +27,7 @@ TIMELINE_LENGTH = 1000  # a job of hours has a part each minute
 ATTEMPTS_KEPT = 20
 # Fields that decide what lists a job is in.
 INDEXED = frozenset(("state", "worker", "error", "batches"))
+STILL = {"stage": "", "fps": 0.0, "moved_at": 0.0}  # progress when nobody is at work
 INTERRUPTED = ("preempted", "lost")  # outcomes of an attempt whose machine was taken away
 TEXT_SCAN = 2_000  # jobs looked at for one page of a text search
 INDEX_SCAN = 20_000  # the same where only indexes are asked
@@ -325,7 +326,7 @@ class Records:
             pipe,
             record,
             spent=record.spent + spent,
-            progress=record.progress.model_copy(update={"moved_at": 0.0}),
+            progress=record.progress.model_copy(update=STILL),
             saved_at=None,
             hourly_price=None,
         )
