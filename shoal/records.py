@@ -27,6 +27,7 @@ TIMELINE_LENGTH = 1000  # a job of hours has a part each minute
 ATTEMPTS_KEPT = 20
 # Fields that decide what lists a job is in.
 INDEXED = frozenset(("state", "worker", "error", "batches"))
+STILL = {"stage": "", "fps": 0.0, "moved_at": 0.0}  # progress when nobody is at work
 INTERRUPTED = ("preempted", "lost")  # outcomes of an attempt whose machine was taken away
 TEXT_SCAN = 2_000  # jobs looked at for one page of a text search
 INDEX_SCAN = 20_000  # the same where only indexes are asked
@@ -304,7 +305,7 @@ class Records:
             number=record.attempt,
             worker=record.worker,
             host=record.host,
-            started_at=started,
+            started_at=round(started, 3),
             seconds=seconds,
             cost=spent.cost,
             wasted_seconds=wasted,
@@ -321,7 +322,14 @@ class Records:
             totals.add(pipe, f"cost:{outcome}", spent.cost)
             totals.add(pipe, "wasted:seconds", spent.wasted_seconds)
             totals.add(pipe, "wasted:cost", spent.wasted_cost)
-        self.update(pipe, record, spent=record.spent + spent, saved_at=None, hourly_price=None)
+        self.update(
+            pipe,
+            record,
+            spent=record.spent + spent,
+            progress=record.progress.model_copy(update=STILL),
+            saved_at=None,
+            hourly_price=None,
+        )
 
     def tell(self, pipe: Pipeline, job_id: str, event: str, **detail: Any) -> None:
         """Append to the timeline."""
@@ -335,7 +343,9 @@ class Records:
         kept = [each for each in events if each.event != "progress"]
         pipe.delete(key)
         if kept:
-            pipe.rpush(key, *(_compact([each.at, each.event, each.detail]) for each in kept))
+            pipe.rpush(
+                key, *(_compact([round(each.at, 1), each.event, each.detail]) for each in kept)
+            )
 
 
 def encode_field(value: Any) -> str | float | int:
