@@ -26,7 +26,8 @@ from redis.client import Pipeline
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from shoal.batches import Batch, Batches, BatchWork  # noqa: E402
+from shoal.batch_wire import BatchWork  # noqa: E402
+from shoal.batches import Batch, Batches  # noqa: E402
 from shoal.embedded.stack import free_port  # noqa: E402
 from shoal.embedded.valkey import find_server  # noqa: E402
 from shoal.errors import AudioOnly, Failure, TruncatedVideo  # noqa: E402

@@ -23,7 +23,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from api.events.inbox import SkippedLog  # noqa: E402
-from shoal.batches import Batches, BatchRequest  # noqa: E402
+from shoal.batch_wire import BatchRequest  # noqa: E402
+from shoal.batches import Batches  # noqa: E402
 from shoal.callbacks import DeliveryState, Try  # noqa: E402
 from shoal.client import Client  # noqa: E402
 from shoal.embedded.stack import free_port  # noqa: E402

@@ -14,7 +14,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from shoal import __version__
-from shoal.batches import BatchStatus
+from shoal.batch_wire import BatchStatus
 from shoal.callbacks import Delivery
 from shoal.colours import colour_of
 from shoal.jobs import JobSpec

@@ -11,7 +11,8 @@ from pydantic import SecretStr
 from redis import Redis
 
 from api.events.inbox import SkippedLog
-from shoal.batches import Batches, BatchRequest
+from shoal.batch_wire import BatchRequest
+from shoal.batches import Batches
 from shoal.client import Client
 from shoal.errors import AudioOnly, Failure, StateConflict
 from shoal.intake import Reason, Skip
