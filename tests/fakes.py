@@ -158,7 +158,7 @@ class Unloadable(Fake):
         raise OSError("the weights are not there")
 
 
-class SlowToLoad(Fake):
+class LoadsForAWhile(Fake):
     """As weights are that have to be fetched first."""
 
     def __init__(self) -> None:

@@ -82,6 +82,6 @@ def test_a_worker_waits_for_jobs_from_when_its_model_is_loaded(
 ) -> None:
     """One that counted from its start would end before its first job, and so would the next."""
     job_id = submit_clip()
-    worker = processes.worker("tests.fakes:SlowToLoad", SHOAL_IDLE_EXIT_S="1")
+    worker = processes.worker("tests.fakes:LoadsForAWhile", SHOAL_IDLE_EXIT_S="1")
     processes.wait_state(job_id, "succeeded")
     assert worker.wait(timeout=60) == 0
