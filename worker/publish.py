@@ -84,10 +84,10 @@ class Publisher:
             duration_s=round(summary.extent.last_time_s, 3),
         )
         made = Made(scene, summary.extent, tables, files, self.work_dir, check)
-        self._files["frames"] = files["frames"]
         for output in self.spec.options.outputs:
             self._files[output.kind] = self._finish(output, made)
         self._files |= made.beside
+        self._files["frames"] = files["frames"]
         self._files["summary"] = path = self.work_dir / "summary.json"
         with writing("the work directory"):
             formats.write("summary", tables, path)

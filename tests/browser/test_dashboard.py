@@ -91,7 +91,7 @@ def test_a_video_is_dropped_watched_and_played(
     assert evaluate(page, "VIDEO.currentTime") < middle
     names = page.locator("#files a").all_inner_texts()
     assert [name.rpartition("_")[2] for name in names] == [
-        "segmented.mp4", "masks.parquet", "tracks.json", "metadata.json"
+        "segmented.mp4", "masks.parquet", "frames.parquet", "summary.json", "metadata.json"
     ]  # fmt: skip
     with page.expect_download() as download:
         page.locator("#files a").last.click()

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pycocotools.mask as coco
 
 from shoal.jobs import State
-from shoal.results import Metadata, Tracks
+from shoal.results import Metadata, ResultSummary
 from shoal.settings import Settings
 from tests.processes import ROOT, Processes, eventually, model_process
 
@@ -42,9 +42,9 @@ def test_a_video_becomes_results_that_the_usual_tools_read(
     rows = pq.read_table(saved["masks.parquet"]).to_pylist()
     assert {row["prompt"] for row in rows} <= {"person", "car"}
     assert len({row["object_id"] for row in rows}) == metadata.objects_detected > 0
-    tracks = Tracks.model_validate_json(saved["tracks.json"].read_text())
+    summary = ResultSummary.model_validate_json(saved["summary.json"].read_text())
     frames = Counter(row["object_id"] for row in rows)
-    assert {track.object_id: track.frames for track in tracks.tracks} == frames
+    assert {track.object_id: track.frames for track in summary.tracks} == frames
     for row in rows:
         mask = coco.decode({"size": [row["height"], row["width"]], "counts": row["rle"]})
         assert mask.shape == (metadata.video.height, metadata.video.width)
