@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, Field
 
 from shoal.errors import Failure, JobNotFound
-from shoal.indexes import ALL, Filter, Indexes
-from shoal.indexes import text as text
+from shoal.indexes import ALL, Filter, Indexes, text as text
 from shoal.jobs import JobSpec, State
 from shoal.totals import Totals
 

@@ -14,8 +14,11 @@ from shoal.exits import Exit
 from shoal.queue import JobQueue
 from shoal.settings import Settings
 from shoal.storage import storage_for
-from tests.integration.test_cli import Run, document
-from tests.integration.test_cli import shoal as shoal_command  # noqa: F401
+from tests.integration.test_cli import (
+    Run,
+    document,
+    shoal as shoal_command,  # noqa: F401
+)
 from tests.integration.test_storage_buckets import bucket, environments  # noqa: F401
 from tests.serving import publish, take
 from tests.tables import WRITTEN, write_results

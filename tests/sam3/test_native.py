@@ -29,13 +29,11 @@ from shoal.errors import (
 from shoal.prompts import FIRST_POINTED_ID, MaskPrompt
 from shoal.settings import Settings
 from tests.attempts import Job, Line
-from tests.sam3 import native_standin as standin
-from tests.sam3 import videos
+from tests.sam3 import native_standin as standin, videos
 from tests.sam3.native_standin import StandIn
 from worker.predictors import load
 from worker.predictors.base import FrameResult, Mask, ObjectResult, Query, Removal, VisualPrompt
-from worker.predictors.sam3_native import availability
-from worker.predictors.sam3_native import predictor as predictors
+from worker.predictors.sam3_native import availability, predictor as predictors
 from worker.predictors.sam3_native.client import Sighting
 from worker.predictors.sam3_native.join import match
 from worker.video.frame import Frame, VideoInfo

@@ -6,8 +6,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from shoal.errors import NoFrames, NotAVideo, TruncatedVideo, UnsupportedFrameRate, VideoTooLarge
 from shoal.frames import natural_key, pack
