@@ -100,6 +100,7 @@ class Record(BaseModel):
             if each.default != getattr(self, name)
         }
         dump = self.model_dump(mode="json", include=said)
+        dump["spec"] = self.spec.model_dump(mode="json", exclude_defaults=True)
         return {key: encode_field(value) for key, value in dump.items()}
 
     @classmethod
