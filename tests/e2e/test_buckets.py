@@ -175,16 +175,16 @@ def test_an_event_leads_to_results_and_a_callback(
 def check_results(store: Store, names: dict[str, int], job_id: str, tmp_path: Path) -> None:
     folder = f"{store.results}/done/{KEY.removesuffix('.mp4')}"
     listed = store.listed()
-    assert len(listed) == len(names) == 3
+    assert len(listed) == len(names) == 5
     for uri, size in listed.items():
         assert uri.rpartition("/")[0].startswith(folder.rpartition("/")[0])
         assert names[uri.rpartition("/")[2]] == size
         info = storage_for(uri, Settings()).stat(uri)
         assert info.metadata[MARKER] == job_id
         local = storage_for(uri, Settings()).fetch(uri, info.version, tmp_path)
-        if local.suffix == ".parquet":
+        if local.name.endswith("_masks.parquet"):
             assert set(pq.read_table(local).column("prompt").to_pylist()) == {"car"}
-        elif local.suffix == ".json":
+        elif local.name.endswith("_metadata.json"):
             assert Metadata.model_validate_json(local.read_text()).frames_processed == 10
 
 
@@ -200,12 +200,12 @@ def test_an_upload_that_nobody_announced_is_found_after_redis_was_emptied_too(
     processes.api()
     processes.worker("cpu")
     store.upload(sample_clip, "matches/a.mp4")
-    eventually(lambda: len(store.listed()) == 3, "results")
+    eventually(lambda: len(store.listed()) == 5, "results")
     eventually(lambda: queue.records.counts()[State.SUCCEEDED] == 1, "success")
 
     queue.redis.flushall()
     store.upload(sample_clip, "matches/b.mp4")
-    eventually(lambda: len(store.listed()) == 6, "results of the other one")
+    eventually(lambda: len(store.listed()) == 10, "results of the other one")
     eventually(lambda: queue.records.counts()[State.SUCCEEDED] == 1, "success")
     found = queue.records.counts()
     assert sum(found.values()) == 1, found  # the first has its results already

@@ -38,13 +38,13 @@ def download(client: Client, record: Record, folder: Path) -> dict[str, Path]:
     """The results by suffix."""
     files = client.results(record.id)
     return {
-        path.suffix: path
+        path.name.rpartition("_")[2]: path
         for path in (client.download(record.id, file.name, folder) for file in files)
     }
 
 
 def masks(paths: dict[str, Path]) -> pa.Table:
-    return pq.read_table(paths[".parquet"])
+    return pq.read_table(paths["masks.parquet"])
 
 
 def test_results_are_readable_and_the_same_after_an_interruption(
@@ -58,7 +58,7 @@ def test_results_are_readable_and_the_same_after_an_interruption(
     assert straight.state == State.SUCCEEDED, straight.error
 
     paths = download(client, straight, tmp_path / "straight")
-    metadata = Metadata.model_validate_json(paths[".json"].read_text())
+    metadata = Metadata.model_validate_json(paths["metadata.json"].read_text())
     assert metadata.frames_processed == FRAMES
     assert (metadata.engine.name, metadata.engine.reason) == ("sam3", "SHOAL_ENGINE is sam3")
     assert metadata.engine.versions.keys() == {"transformers", "torch", "weights"}
@@ -80,7 +80,7 @@ def test_results_are_readable_and_the_same_after_an_interruption(
     record = client.wait(again.id)
     assert (record.state, record.preemptions) == (State.SUCCEEDED, 1), record.error
     paths = download(client, record, tmp_path / "interrupted")
-    metadata = Metadata.model_validate_json(paths[".json"].read_text())
+    metadata = Metadata.model_validate_json(paths["metadata.json"].read_text())
     assert (metadata.resumed, metadata.parts) == (1, 2)
     assert masks(paths).to_pylist() == rows
 

@@ -60,9 +60,9 @@ def test_the_documented_reader_reads(
     client.wait(job.id)
     for file in client.results(job.id):
         client.download(job.id, file.name, tmp_path)
-    _, _, rest = (ROOT / "docs/results.md").read_text().partition("```python\n")
+    _, _, rest = (ROOT / "docs/results.md").read_text().partition("```python\nimport json")
     reader = tmp_path / "reader.py"
-    reader.write_text(rest.partition("```")[0])
+    reader.write_text("import json" + rest.partition("```")[0])
     command = [sys.executable, str(reader), str(next(tmp_path.glob("*_metadata.json")))]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert printed.startswith("20 frames, {'car': ")
