@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from shoal.outputs import USUAL
+
 Responses = dict[int | str, dict[str, Any]]  # FastAPI's "responses="
 
 JOB_ID = "3f9c2b7a51d04e8896aa0c1d"
@@ -42,6 +44,7 @@ _OPTIONS: dict[str, Any] = {
     "allow_truncated": False,
     "direction": "forward",
     "start_frame": None,
+    "outputs": [each.model_dump(mode="json") for each in USUAL],
 }
 
 QUEUED: dict[str, Any] = {

@@ -16,8 +16,8 @@ CONTENT_TYPES = {
     ".mp4": "video/mp4",
     ".json": "application/json",
     ".parquet": "application/vnd.apache.parquet",
-    ".csv": "text/csv",
-    ".txt": "text/plain",
+    ".csv": "text/csv; charset=utf-8",
+    ".txt": "text/plain; charset=utf-8",
     ".zip": "application/zip",
     ".jpg": "image/jpeg",
 }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from shoal.jobs import Options
+from shoal.outputs import KINDS, USUAL, AnyOutput
 
-SEPARATE = ("engine",)  # has a place of its own in the form
+SEPARATE = ("engine", "outputs")  # have places of their own in the form
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,22 @@ def fields() -> list[FormField]:
         if name not in SEPARATE
     ]
     return [field for field in made if field]
+
+
+def outputs() -> list[FormField]:
+    """A checkbox for each kind of output that may be left out."""
+    usual = {each.kind for each in USUAL}
+    return [
+        FormField(
+            name=kind,
+            label=kind,
+            kind="checkbox",
+            default=kind in usual,
+            help=inspect.getdoc(model) or "",
+        )
+        for kind, model in zip(KINDS, get_args(AnyOutput), strict=True)
+        if kind != "masks"  # always there
+    ]
 
 
 def _field(name: str, schema: dict[str, Any], types: dict[str, Any]) -> FormField | None:

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from api.dashboard import ingest_views, views
 from api.dashboard.chart import HOURS
-from api.dashboard.options import fields
+from api.dashboard.options import fields, outputs
 from api.dashboard.render import page
 from api.deps import QueueDep, RulesDep, SettingsDep
 from api.engines import list_engines
@@ -122,6 +122,7 @@ def new(request: Request, queue: QueueDep, settings: SettingsDep) -> HTMLRespons
         "new.html",
         engines=list_engines(queue).items,
         fields=fields(),
+        outputs=outputs(),
         max_upload_bytes=settings.max_upload_bytes,
     )
 

@@ -6,9 +6,10 @@ import pytest
 
 from api.dashboard import render
 from api.dashboard.chart import BARS_HEIGHT, HEIGHT, WIDTH, draw
-from api.dashboard.options import fields
+from api.dashboard.options import fields, outputs
 from api.parts import finished_parts
 from shoal.jobs import JobSpec, Options, State
+from shoal.outputs import KINDS
 from shoal.records import Record, TimelineEvent
 from shoal.totals import Sample
 
@@ -143,11 +144,18 @@ def test_marks_lie_within(hours: int) -> None:
 
 def test_every_option_has_a_field() -> None:
     made = {field.name: field for field in fields()}
-    assert set(made) == set(Options.model_fields) - {"engine"}
+    assert set(made) == set(Options.model_fields) - {"engine", "outputs"}
     assert all(field.help for field in made.values())
     assert made["allow_truncated"].kind == "checkbox"
     assert (made["max_frames"].kind, made["max_frames"].step) == ("number", "1")
     assert (made["sample_fps"].default, made["sample_fps"].maximum) == (1.0, 1000)
+
+
+def test_every_output_has_a_box() -> None:
+    boxes = {field.name: field for field in outputs()}
+    assert set(boxes) == set(KINDS) - {"masks"}
+    assert [name for name, field in boxes.items() if field.default] == ["overlay"]
+    assert all(field.help for field in boxes.values())
 
 
 def story(*events: tuple[str, dict[str, int]]) -> list[tuple[int, int]]:

@@ -74,6 +74,14 @@ async function askEngines() {
   }
 }
 
+// A redaction is for who must not show the rest.
+form.querySelector("[data-output=redact]").addEventListener("change", (event) => {
+  if (!event.target.checked) return;
+  for (const each of form.querySelectorAll("[data-output=overlay], [data-output=webm-alpha], [data-output=crops]")) {
+    each.checked = false;
+  }
+});
+
 let waiting;
 prompts.addEventListener("input", () => {
   showChips();
@@ -91,6 +99,9 @@ function options() {
     else if (field.value !== "") values[field.name] = kind === "number" ? Number(field.value) : field.value;
   }
   values.engine = form.elements.engine.value;
+  values.outputs = [...form.querySelectorAll("[data-output]:checked")].map((each) => each.dataset.output);
+  if (!values.outputs.length) values.outputs = ["masks"];
+  if (values.outputs.includes("redact")) delete values.sample_fps; // it hides on every frame
   return values;
 }
 
