@@ -16,7 +16,7 @@ from rq.job import Job as RQJob
 
 from shoal.jobs import State
 from shoal.records import Record
-from shoal.results import masks_name, metadata_name, overlay_name, parts_prefix
+from shoal.results import masks_name, metadata_name, overlay_name, parts_prefix, result_name
 from shoal.storage import storage_for
 from tests.attempts import times
 from tests.chaos.barrier import Plan, set_plan
@@ -25,6 +25,7 @@ from tests.chaos.stack import GRACE_S, WAIT_S, Stack, Worker
 from tests.chaos.stages import place
 from tests.processes import eventually
 
+RESULTS = ("overlay", "masks", "frames", "summary", "metadata")  # of a job with the usual outputs
 NAMED = {"disk_full", "storage_not_writable", "storage_unavailable", "source_not_found"}
 RUNS_AGAIN = ("started", "resumed", "part", "succeeded")  # events that tell so
 LAG = 3  # frames that the engine has seen and still owes the results of
@@ -162,7 +163,7 @@ class Scenario:
     def _check_results(self, straight: Straight) -> None:
         spec = self.record().spec
         folder = Path(spec.results_prefix.removeprefix("file://"))
-        names = sorted([masks_name(spec), metadata_name(spec), overlay_name(spec)])
+        names = sorted(result_name(spec, kind) for kind in RESULTS)
         assert sorted(path.name for path in folder.iterdir()) == names, "one result set"
         assert len(list(self.stack.bucket.rglob(metadata_name(spec)))) == 1
         assert pq.read_table(folder / masks_name(spec)).to_pylist() == straight.rows, "mask rows"
