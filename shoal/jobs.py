@@ -110,7 +110,7 @@ class Options(BaseModel):
         return self
 
     outputs: Outputs = Field(
-        USUAL,
+        default_factory=lambda: USUAL,  # a plain default is copied in depth each time
         description="What to write: names of kinds, or objects with 'kind' and its options. The "
         "mask table is always there.",
     )
@@ -127,7 +127,7 @@ class JobSpec(BaseModel):
     prompts: tuple[str, ...]
     objects: tuple[VisualPrompt, ...] = Field((), description="Objects that were pointed at.")
     remove_objects: tuple[Removal, ...] = Field((), description="Objects to leave out.")
-    options: Options = Options()
+    options: Options = Field(default_factory=Options)
     results: str = Field(description="URI under which '<job id>/' with the results is written.")
 
     @property

@@ -36,7 +36,7 @@ class Submission(BaseModel):
     remove_objects: list[Removal] = Field(
         [], max_length=MAX_REMOVALS, description="What to leave out of the results, by id."
     )
-    options: Options = Options()
+    options: Options = Field(default_factory=Options)
     callback: str = Field(
         "",
         max_length=2000,

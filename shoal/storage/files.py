@@ -26,6 +26,7 @@ from shoal.errors import (
 from shoal.storage.base import ObjectInfo
 
 CHUNK = 1 << 20
+PATHS_KEPT = 100  # by one object, which lives for a request or a call
 PARTIAL = ".{}.{}.partial"  # what is being written, until it gets its own name
 _NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 _NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
@@ -37,6 +38,7 @@ class FileStorage:
 
     def __init__(self, roots: Sequence[Path]) -> None:
         self.roots = _resolved(tuple(roots))
+        self._paths: dict[str, Path] = {}  # of URIs that were judged: links cost a call each
 
     def path(self, uri: str) -> Path:
         """The real path behind a URI.
@@ -45,6 +47,8 @@ class FileStorage:
             UnsupportedLocation: not a local file URI.
             LocationForbidden: outside all roots.
         """
+        if known := self._paths.get(uri):
+            return known
         parts = urlsplit(uri)
         if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not parts.path:
             raise UnsupportedLocation(f"not a local file URI: {uri}")
@@ -53,6 +57,8 @@ class FileStorage:
         path = Path(os.path.realpath(unquote(parts.path)))
         if not any(path.is_relative_to(root) for root in self.roots):
             raise LocationForbidden(f"outside the allowed folders: {path}")
+        if len(self._paths) < PATHS_KEPT:
+            self._paths[uri] = path
         return path
 
     def _root(self, path: Path) -> Path:
@@ -75,9 +81,9 @@ class FileStorage:
     def stat(self, uri: str) -> ObjectInfo:
         path = self.path(uri)
         with _reading(uri):
-            if path.is_dir():
-                return _stat_folder(path)
             status = path.stat()
+            if stat.S_ISDIR(status.st_mode):
+                return _stat_folder(path)
         return _file_info(path, status)
 
     def key(self, uri: str) -> str:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import gzip
+import threading
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,9 +27,14 @@ PIECES = (
 )
 
 
+_loading = threading.Lock()
+
+
 def encode(text: str) -> list[int]:
     """The tokens of a text, with the marks of its start and its end."""
-    ids: list[int] = tokenizer().encode(text).ids
+    with _loading:  # takes a second at first, and many threads would begin it at once
+        made = tokenizer()
+    ids: list[int] = made.encode(text).ids
     return ids
 
 
