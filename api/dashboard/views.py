@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from api.dashboard.chart import draw
 from api.parts import finished_parts
+from shoal import scaling
 from shoal.errors import ShoalError
 from shoal.indexes import Filter
 from shoal.jobs import State
@@ -26,10 +27,11 @@ log = logging.getLogger(__name__)
 
 PAGE = 50
 LATEST_FAILURES = 5
+LATEST_DECISIONS = 5  # of the autoscaler
 MAX_TRACKS_BYTES = 4_000_000  # a page that shows more helps nobody
 MAX_EVENTS = 100
 MAX_LANES = 60  # objects shown of each prompt
-OVERVIEW_REGIONS = ("tiles", "chart", "workers", "failures")
+OVERVIEW_REGIONS = ("tiles", "chart", "workers", "scaling", "failures")
 VIDEO_REGIONS = ("head", "progress", "outcome", "objects", "files", "attempts", "events")
 
 
@@ -51,6 +53,7 @@ def overview(queue: JobQueue, hours: int) -> dict[str, Any]:
         "causes": records.indexes.by_cause(),
         "failures": failures,
         "spent": _spent(records.totals.read()),
+        "scaling": scaling.read(queue.redis, queue.name, LATEST_DECISIONS),
     }
 
 

@@ -13,6 +13,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
+from api.scaling import EXAMPLE
+from shoal import scaling
 from shoal.client import Client
 from shoal.errors import AudioOnly, Failure
 from shoal.jobs import State
@@ -211,12 +213,23 @@ def test_the_first_event_has_all_and_the_next_what_changed(
 
 def test_the_overview_and_a_list_are_live(http: httpx.Client, jobs: list[str]) -> None:
     with listening(http, "/live/overview?hours=1") as events:
-        assert set(next(events)) == {"tiles", "chart", "workers", "failures"}
+        assert set(next(events)) == {"tiles", "chart", "workers", "scaling", "failures"}
         http.post("/queue/pause")
         assert any("is paused" in event.get("tiles", "") for event in events)
     with listening(http, "/live/videos?text=m2") as events:
         assert "m2.mp4" in next(events)["rows"]
     assert code_of(http.get("/live/videos?state=lost"))[0] == 422
+
+
+def test_the_autoscaler_is_shown_where_there_is_one(http: httpx.Client, queue: JobQueue) -> None:
+    assert "Autoscaler" not in http.get("/ui").text
+    status = scaling.ScalingStatus.model_validate(EXAMPLE["status"])
+    scaling.publish(queue.redis, queue.name, status, ttl_s=60)
+    decision = scaling.ScalingDecision.model_validate(EXAMPLE["decisions"][0])
+    scaling.tell(queue.redis, queue.name, decision)
+    page = http.get("/ui").text
+    assert "of at most 10 machines" in page
+    assert page.count("the cap of 10 allows 10") == 2
 
 
 def test_streams_end_when_the_api_stops(settings: Settings, queue: JobQueue) -> None:
