@@ -10,13 +10,14 @@ from tests.conftest import SHOAL
 from tests.processes import ROOT
 
 
-def run(env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def run(env: dict[str, str], folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*SHOAL, "pool", "up", "--image", "a/b:1", "--help"],
         env=os.environ | {"PYTHONPATH": str(ROOT)} | env,
         capture_output=True,
         text=True,
         check=False,
+        cwd=folder,  # where 'python -c' looks for packages first
     )
 
 
@@ -32,7 +33,7 @@ def test_a_program_that_is_missing_is_named_with_what_to_do(tmp_path: Path) -> N
     """A checkout without 'make autoscaler': this one may have made it."""
     made = tmp_path / "shoal"
     made.symlink_to(ROOT / "shoal")
-    ended = run({"PATH": "/usr/bin:/bin", "PYTHONPATH": str(tmp_path)})
+    ended = run({"PATH": "/usr/bin:/bin", "PYTHONPATH": str(tmp_path)}, tmp_path)
     assert ended.returncode == 1
     assert "the autoscaler, which talks to SkyPilot, is not installed here" in ended.stderr
     assert "make autoscaler" in ended.stderr
