@@ -50,6 +50,7 @@ from api.reaper import ReaperThread
 from api.reconcile import SweepThread
 from api.request_log import RequestLog
 from api.rq_view import RQ
+from api.submitter import Submitter
 from shoal import __version__
 from shoal.errors import (
     InsufficientScope,
@@ -96,7 +97,8 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
         connection.set_retry(Retry(ConstantBackoff(0.1), 1))
         app.state.queue = open_queue(settings, connection)
         known.connect(app.state.queue)
-        app.state.inbox = Inbox(senders, rules, app.state.queue, settings)
+        app.state.submitter = Submitter(settings, app.state.queue)
+        app.state.inbox = Inbox(senders, rules, app.state.queue, app.state.submitter, settings)
         uploads.remove_stale_partials(settings)
         upkeep = Upkeep(app.state.queue, settings.retention_days)
         reaper = ReaperThread(app.state.queue, upkeep.run)
@@ -118,6 +120,7 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
             if settings.callback_secret:
                 await run_in_threadpool(deliverer.stop)
             senders.close()
+            await app.state.submitter.close()
             connection.close()
 
     app = FastAPI(

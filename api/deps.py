@@ -12,6 +12,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from api.auth import needs
+from api.submitter import Submitter
 from shoal.queue import JobQueue, redis_errors
 from shoal.rules_file import RulesFile
 from shoal.settings import Settings
@@ -33,8 +34,14 @@ async def _queue(request: Request) -> AsyncIterator[JobQueue]:
         yield request.app.state.queue
 
 
+async def _submitter(request: Request) -> Submitter:
+    submitter: Submitter = request.app.state.submitter
+    return submitter
+
+
 SettingsDep = Annotated[Settings, Depends(_settings)]
 RulesDep = Annotated[RulesFile, Depends(_rules)]
+SubmitterDep = Annotated[Submitter, Depends(_submitter)]
 QueueDep = Annotated[JobQueue, Depends(_queue)]
 
 # What the caller's token must be good for. Each router has READ; what changes something says more.

@@ -9,9 +9,10 @@ from urllib.parse import unquote, urlsplit
 
 from fastapi import APIRouter, Body, Query, Response
 from pydantic import Field
+from starlette.concurrency import run_in_threadpool
 
 from api import examples
-from api.deps import SUBMIT, QueueDep, SettingsDep
+from api.deps import SUBMIT, QueueDep, SettingsDep, SubmitterDep
 from api.examples import shown
 from api.problems import documented
 from shoal import engines, log_context, outputs, tracing
@@ -94,10 +95,11 @@ class ListQuery(Filter):
         StorageUnavailable,
     ),
 )
-def submit(
+async def submit(
     submission: Annotated[Submission, Body(examples=[examples.SUBMISSION, examples.POINTING])],
     response: Response,
     queue: QueueDep,
+    submitter: SubmitterDep,
     settings: SettingsDep,
 ) -> Record:
     """Queue a video.
@@ -105,15 +107,21 @@ def submit(
     The same video, prompts and options are the same job: 202 if this request put it on the
     queue (also again, after it had failed or been cancelled), 200 if it was there already.
     """
-    check_callback(submission.callback, settings)
-    spec = specify(submission, settings)
-    check_workers(spec, queue)
+    spec = await run_in_threadpool(_checked, submission, queue, settings)
     log_context.note(job=spec.id)
     with tracing.span("submit", spec.id):
-        record, queued = queue.submit(spec, callback=submission.callback)
+        record, queued = await submitter.submit(spec, callback=submission.callback)
     response.status_code = 202 if queued else 200
     response.headers["Location"] = f"/videos/{record.id}"
     return record
+
+
+def _checked(submission: Submission, queue: JobQueue, settings: Settings) -> JobSpec:
+    """The job of a submission that can be done here. Asks the storage."""
+    check_callback(submission.callback, settings)
+    spec = specify(submission, settings)
+    check_workers(spec, queue)
+    return spec
 
 
 @router.get("", responses=shown(200, "One page.", examples.PAGE))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import redis
 from redis import Redis
@@ -53,6 +53,13 @@ return found
 MOVE = """
 if redis.call('LREM', KEYS[1], 0, ARGV[1]) > 0 then redis.call(ARGV[2], KEYS[1], ARGV[1]) end
 """
+
+
+class Creation(TypedDict):
+    """Of a call of ``UNLESS_THERE``."""
+
+    keys: list[str]
+    args: list[Any]
 
 
 class JobQueue:
@@ -98,8 +105,15 @@ class JobQueue:
             The job's record, and whether this call put it on the queue.
         """
 
+        new = self.new(spec, callback, batch)
+        with redis_errors():
+            found = self._unless_there(**self.creation(new), client=None)
+        return self.answer(new, found, again) or self._change(new, callback, again, batch)
+
+    def new(self, spec: JobSpec, callback: str = "", batch: str = "") -> Record:
+        """The record of a job that is submitted now."""
         at = now()
-        new = Record(
+        return Record(
             id=spec.id,
             spec=spec,
             state=State.QUEUED,
@@ -108,13 +122,35 @@ class JobQueue:
             callbacks=_joined([], callback),
             batches=[batch] if batch else [],
         )
-        found = self._create(new)
+
+    def creation(self, record: Record) -> Creation:
+        """Keys and arguments of ``UNLESS_THERE`` that write a new record and queue its job.
+
+        A sender of events waits for it: a transaction would be four round trips.
+        """
+        pipe = self.redis.pipeline()
+        self.records.write(pipe, record)
+        self.records.tell(pipe, record.id, "queued")
+        self._entries.push(pipe, record.id)
+        arguments: list[Any] = []
+        for command, _ in pipe.command_stack:
+            arguments += [len(command), *command]
+        return Creation(keys=[self.records.key(record.id)], args=arguments)
+
+    @staticmethod
+    def answer(new: Record, found: list[Any], again: bool) -> tuple[Record, bool] | None:
+        """What ``submit`` returns after ``UNLESS_THERE``; ``None`` where there is more to do."""
         if not found:
             return new, True
-        ended = found.state in (State.FAILED, State.CANCELLED)
-        is_told = callback in ("", *found.callbacks) and batch in ("", *found.batches)
-        if is_told and not (again and ended):
-            return found, False
+        known = Record.from_fields(dict(zip(found[::2], found[1::2], strict=True)))
+        ended = known.state in (State.FAILED, State.CANCELLED)
+        is_told = set(new.callbacks) <= set(known.callbacks) and set(new.batches) <= set(
+            known.batches
+        )
+        return (known, False) if is_told and not (again and ended) else None
+
+    def _change(self, new: Record, callback: str, again: bool, batch: str) -> tuple[Record, bool]:
+        """Queue a known job again, or add to who is told of it and to its batches."""
 
         def change(pipe: Pipeline) -> tuple[Record, bool]:
             known = self.read(pipe, new.id)
@@ -132,7 +168,7 @@ class JobQueue:
             pipe.multi()
             record = new.model_copy(
                 update={
-                    "created_at": known.created_at if known else at,
+                    "created_at": known.created_at if known else new.created_at,
                     "attempt": known.attempt if known else 0,
                     "callbacks": callbacks,
                     "batches": batches,
@@ -140,28 +176,11 @@ class JobQueue:
                 }
             )
             self.records.write(pipe, record, before=known)
-            self.records.tell(pipe, spec.id, "queued")
-            self.push(pipe, spec.id)
+            self.records.tell(pipe, new.id, "queued")
+            self.push(pipe, new.id)
             return record, True
 
         return self.transaction(new.id, change)
-
-    def _create(self, record: Record) -> Record | None:
-        """Write a new record and queue its job, in one round trip; or give the one that is there.
-
-        A sender of events waits for this: a transaction would be four round trips.
-        """
-        pipe = self.redis.pipeline()
-        self.records.write(pipe, record)
-        self.records.tell(pipe, record.id, "queued")
-        self._entries.push(pipe, record.id)
-        arguments: list[Any] = []
-        for command, _ in pipe.command_stack:
-            arguments += [len(command), *command]
-        with redis_errors():
-            found = self._unless_there(keys=[self.records.key(record.id)], args=arguments)
-        pairs = dict(zip(found[::2], found[1::2], strict=True))
-        return Record.from_fields(pairs) if pairs else None
 
     def retry(self, job_id: str) -> Record:
         """Queue a failed or cancelled job again, with all its retries.

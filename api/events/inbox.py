@@ -6,10 +6,12 @@ import json
 from collections.abc import Iterable
 
 from redis import Redis
+from starlette.concurrency import run_in_threadpool
 
 from api.events.parsing import Event
 from api.events.senders import Senders
 from api.metrics import INGESTED
+from api.submitter import Submitter
 from shoal import tracing
 from shoal.errors import ShoalError, SourceNotFound
 from shoal.intake import Reason, Skip, Upload, judge
@@ -61,14 +63,20 @@ class Inbox:
     """Where all senders deliver: checks them, judges what they announce, queues jobs."""
 
     def __init__(
-        self, senders: Senders, rules: RulesFile, queue: JobQueue, settings: Settings
+        self,
+        senders: Senders,
+        rules: RulesFile,
+        queue: JobQueue,
+        submitter: Submitter,
+        settings: Settings,
     ) -> None:
         self.senders = senders
         self._rules = rules
-        self._queue = queue
+        self._skipped = SkippedLog(queue.redis, queue.name)
+        self._submitter = submitter
         self._settings = settings
 
-    def take(self, sender: str, events: Iterable[Event]) -> Receipt:
+    async def take(self, sender: str, events: Iterable[Event]) -> Receipt:
         """Queue a job for every upload that a rule wants. All are queued when this returns.
 
         Raises:
@@ -76,40 +84,43 @@ class Inbox:
                 again.
         """
         try:
-            return self._take(sender, events)
+            return await self._take(sender, events)
         except ShoalError as error:
             INGESTED.labels(sender, error.code).inc()
             raise
 
-    def _take(self, sender: str, events: Iterable[Event]) -> Receipt:
+    async def _take(self, sender: str, events: Iterable[Event]) -> Receipt:
         rules = self._rules.current()
         receipt, skips = Receipt(), []
         with redis_errors():
             for event in events:
-                found = event if isinstance(event, Skip) else self._judged(event, rules)
+                found = event if isinstance(event, Skip) else await self._judged(event, rules)
                 if isinstance(found, Skip):
                     skips.append(found)
                     INGESTED.labels(sender, found.reason).inc()
                     continue
                 callback = rules.callback_of(found.uri)
                 with tracing.span("submit", found.id, sender=sender):
-                    record, queued = self._queue.submit(found, callback=callback, again=False)
+                    record, queued = await self._submitter.submit(
+                        found, callback=callback, again=False
+                    )
                 receipt.jobs.append(record.id)
                 receipt.queued += queued
                 receipt.known += not queued
                 INGESTED.labels(sender, "queued" if queued else "known").inc()
             if skips:
                 receipt.skipped = len(skips)
-                SkippedLog(self._queue.redis, self._queue.name).note(sender, skips)
+                await run_in_threadpool(self._skipped.note, sender, skips)
         return receipt
 
-    def _judged(self, upload: Upload, rules: Rules) -> JobSpec | Skip:
+    async def _judged(self, upload: Upload, rules: Rules) -> JobSpec | Skip:
         """The storage is asked only for what the sender left out, and only if a rule wants it."""
         found = judge(upload, rules, self._settings)
         if isinstance(found, Skip) or (upload.version and upload.size is not None):
             return found
         try:
-            info = storage_for(upload.uri, self._settings).stat(upload.uri)
+            storage = storage_for(upload.uri, self._settings)
+            info = await run_in_threadpool(storage.stat, upload.uri)
         except SourceNotFound:
             return Skip(upload.uri, Reason.GONE)
         return judge(Upload.of(info), rules, self._settings)

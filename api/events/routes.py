@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Depends, Request
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 
 from api import examples
@@ -70,11 +71,12 @@ PostedDep = Annotated[Posted, Depends(_posted)]
     responses=shown(200, "All that matters is queued.", examples.RECEIPT) | _REFUSALS,
     openapi_extra=_body("A Pub/Sub push, or a CloudEvent of Eventarc in either mode."),
 )
-def gcs_event(posted: PostedDep) -> Receipt:
+async def gcs_event(posted: PostedDep) -> Receipt:
     """An event of a Google Cloud Storage bucket, with the token of its service account."""
     inbox, headers, body = posted
-    inbox.senders.check_google(headers)
-    return inbox.take("gcs", [gcs.parse(headers, body)])
+    if not inbox.senders.knows_google(headers):
+        await run_in_threadpool(inbox.senders.check_google, headers)
+    return await inbox.take("gcs", [gcs.parse(headers, body)])
 
 
 @receiving.post(
@@ -82,19 +84,19 @@ def gcs_event(posted: PostedDep) -> Receipt:
     responses=shown(200, "All that matters is queued.", examples.RECEIPT) | _REFUSALS,
     openapi_extra=_body("A message of SNS, an event of EventBridge, or S3 records."),
 )
-def s3_event(posted: PostedDep) -> Receipt:
+async def s3_event(posted: PostedDep) -> Receipt:
     """Events of an S3 bucket: signed by SNS, or with an event token from anyone else."""
     inbox, headers, body = posted
     opened = document(body)
     sender = "eventbridge" if eventbridge.is_event(opened) else "s3"
     if is_message(opened):  # whatever token it carries, the signature counts
-        content = inbox.senders.open_sns(opened)
+        content = await run_in_threadpool(inbox.senders.open_sns, opened)
         if content is None:
             return Receipt()
         sender, opened = "sns", document(content)
     else:
         inbox.senders.check_token(headers)
-    return inbox.take(sender, _s3_events(opened))
+    return await inbox.take(sender, _s3_events(opened))
 
 
 def _s3_events(opened: dict[str, Any]) -> Iterator[Event]:

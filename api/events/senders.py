@@ -34,6 +34,10 @@ class Senders:
     def close(self) -> None:
         self._http.close()
 
+    def knows_google(self, headers: Mapping[str, str]) -> bool:
+        """Whether ``check_google`` has found the same token good a moment ago."""
+        return self._google.knows(headers.get("authorization", ""))
+
     def check_google(self, headers: Mapping[str, str]) -> None:
         """
         Raises:

@@ -24,6 +24,7 @@ from api.app import create_app
 from api.events import oidc
 from api.events.inbox import Inbox
 from api.events.senders import Senders
+from api.submitter import Submitter
 from shoal.embedded.stack import free_port
 from shoal.queue import JobQueue, open_queue
 from shoal.rules_file import RulesFile
@@ -574,9 +575,12 @@ def test_a_redis_that_is_away_asks_the_sender_to_try_again(
     strict: Settings, internet: Internet, signer: Signer
 ) -> None:
     app = create_app(strict, internet.transport())
-    queue = open_queue(strict, Redis(port=free_port()))  # where nothing listens
+    port = free_port()  # where nothing listens
+    queue = open_queue(strict, Redis(port=port))
     senders = Senders(strict, internet.transport())
-    app.state.inbox = Inbox(senders, RulesFile(strict), queue, strict)
+    away = strict.model_copy(update={"redis_url": f"redis://127.0.0.1:{port}/0"})
+    submitter = Submitter(away, queue)
+    app.state.inbox = Inbox(senders, RulesFile(strict), queue, submitter, strict)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     google = {"authorization": f"Bearer {signer.token()}"}
 
