@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import hmac
@@ -19,6 +18,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 from redis import Redis
+from starlette.testclient import TestClient
 
 from api.app import create_app
 from api.events import oidc
@@ -581,15 +581,10 @@ def test_a_redis_that_is_away_asks_the_sender_to_try_again(
     away = strict.model_copy(update={"redis_url": f"redis://127.0.0.1:{port}/0"})
     submitter = Submitter(away, queue)
     app.state.inbox = Inbox(senders, RulesFile(strict), queue, submitter, strict)
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     google = {"authorization": f"Bearer {signer.token()}"}
-
-    async def post() -> list[httpx.Response]:
-        async with httpx.AsyncClient(transport=transport, base_url="http://shoal") as http:
-            return [
-                await http.post("/events/s3", json=payload("s3_records"), headers=BEARER),
-                await http.post("/events/gcs", json=payload("gcs_pubsub_push"), headers=google),
-            ]
-
-    for answer in asyncio.run(post()):
+    http = TestClient(app, "http://shoal", raise_server_exceptions=False)  # without a lifespan
+    for answer in (
+        http.post("/events/s3", json=payload("s3_records"), headers=BEARER),
+        http.post("/events/gcs", json=payload("gcs_pubsub_push"), headers=google),
+    ):
         assert code_of(answer) == (503, "redis_unavailable")
