@@ -39,6 +39,7 @@ from api.dashboard import live, pages
 from api.dashboard.render import STATIC
 from api.deliverer import Deliverer
 from api.deps import READ
+from api.desk import Desk
 from api.egress import Egress
 from api.events import routes as events
 from api.events.inbox import Inbox
@@ -97,8 +98,9 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
         connection.set_retry(Retry(ConstantBackoff(0.1), 1))
         app.state.queue = open_queue(settings, connection)
         known.connect(app.state.queue)
-        app.state.submitter = Submitter(settings, app.state.queue)
-        app.state.inbox = Inbox(senders, rules, app.state.queue, app.state.submitter, settings)
+        submitter = Submitter(settings, app.state.queue)
+        app.state.desk = Desk(app.state.queue, submitter, settings)
+        app.state.inbox = Inbox(senders, rules, app.state.queue, submitter, settings)
         uploads.remove_stale_partials(settings)
         upkeep = Upkeep(app.state.queue, settings.retention_days)
         reaper = ReaperThread(app.state.queue, upkeep.run)
@@ -120,7 +122,7 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
             if settings.callback_secret:
                 await run_in_threadpool(deliverer.stop)
             senders.close()
-            await app.state.submitter.close()
+            await submitter.close()
             connection.close()
 
     app = FastAPI(
@@ -143,7 +145,9 @@ def create_app(settings: Settings, transport: httpx.BaseTransport | None = None)
     anywhere = problems.documented(
         Unauthorized, InsufficientScope, RateLimited, RequestError, RedisUnavailable
     )
-    app.include_router(events.receiving)  # routers are asked in turn: the busiest come first
+    # Routers are asked in turn: the busiest come first.
+    app.include_router(events.receiving)
+    app.include_router(videos.submitting, responses=anywhere)
     for router in (
         videos.router,
         batches.router,

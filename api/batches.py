@@ -8,9 +8,10 @@ from fastapi import APIRouter, Body, Depends, Query, Response
 
 from api import examples
 from api.deps import SUBMIT, QueueDep, SettingsDep
+from api.desk import check_asked, check_workers
 from api.examples import shown
 from api.problems import documented
-from api.videos import CURSOR, check_asked, check_workers
+from api.videos import CURSOR
 from shoal.batch_wire import BatchPage, BatchRequest, BatchSkips, BatchStatus, submission_of
 from shoal.batches import Batches
 from shoal.errors import (

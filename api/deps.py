@@ -12,7 +12,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from api.auth import needs
-from api.submitter import Submitter
+from api.desk import Desk
 from shoal.queue import JobQueue, redis_errors
 from shoal.rules_file import RulesFile
 from shoal.settings import Settings
@@ -34,14 +34,14 @@ async def _queue(request: Request) -> AsyncIterator[JobQueue]:
         yield request.app.state.queue
 
 
-async def _submitter(request: Request) -> Submitter:
-    submitter: Submitter = request.app.state.submitter
-    return submitter
+async def _desk(request: Request) -> Desk:
+    desk: Desk = request.app.state.desk
+    return desk
 
 
 SettingsDep = Annotated[Settings, Depends(_settings)]
 RulesDep = Annotated[RulesFile, Depends(_rules)]
-SubmitterDep = Annotated[Submitter, Depends(_submitter)]
+DeskDep = Annotated[Desk, Depends(_desk)]
 QueueDep = Annotated[JobQueue, Depends(_queue)]
 
 # What the caller's token must be good for. Each router has READ; what changes something says more.

@@ -18,7 +18,7 @@ from itertools import islice
 from redis.exceptions import LockError
 from redis.lock import Lock
 
-from api.videos import specify
+from api.desk import specify
 from shoal.batch_wire import BatchSkip, submission_of
 from shoal.batches import Batch, Batches, Cursor
 from shoal.errors import (

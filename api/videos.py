@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from pathlib import PurePosixPath
-from typing import Annotated, NamedTuple
-from urllib.parse import unquote, urlsplit
+from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Response
 from pydantic import Field
-from starlette.concurrency import run_in_threadpool
 
 from api import examples
-from api.deps import SUBMIT, QueueDep, SettingsDep, SubmitterDep
+from api.deps import SUBMIT, DeskDep, QueueDep, SettingsDep
 from api.examples import shown
 from api.problems import documented
-from shoal import engines, log_context, outputs, tracing
 from shoal.errors import (
     CallbackForbidden,
     CallbacksOff,
@@ -40,17 +36,10 @@ from shoal.errors import (
     VideoTooLarge,
 )
 from shoal.indexes import Filter
-from shoal.jobs import JobSpec, Options, State
+from shoal.jobs import State
 from shoal.parts import remove_parts
-from shoal.prompts import Removal, VisualPrompt, clean_objects, clean_prompts, labels
-from shoal.queue import JobQueue
 from shoal.records import Record
-from shoal.results import results_folder
-from shoal.settings import Settings
-from shoal.storage import ObjectInfo, Storage, storage_for
-from shoal.targets import check_callback
 from shoal.wire import Attempts, Bulk, BulkResult, Page, PriorityChange, Submission, Timeline
-from shoal.workers import list_workers
 
 BULK = 200  # jobs that one call looks at
 RETRIED = (State.FAILED, State.CANCELLED)
@@ -58,6 +47,8 @@ CANCELLED = (State.QUEUED, State.RUNNING)
 CURSOR = r"^(\d+(\.\d+)?~[0-9a-f]{24})?$"
 
 router = APIRouter(prefix="/videos", tags=["videos"])
+# By itself: a token that may submit may read, and what is asked of the busiest route is asked once.
+submitting = APIRouter(prefix="/videos", tags=["videos"])
 
 
 class ListQuery(Filter):
@@ -67,9 +58,10 @@ class ListQuery(Filter):
     cursor: str = Field("", pattern=CURSOR, description="'next_cursor' of a page.")
 
 
-@router.post(
+@submitting.post(
     "",
     status_code=202,
+    response_model=Record,
     dependencies=[SUBMIT],
     responses=shown(202, "Queued. 'Location' is the job's address.", examples.QUEUED)
     | shown(200, "This very job was known: queued, running or done.", examples.SUCCEEDED)
@@ -97,31 +89,20 @@ class ListQuery(Filter):
 )
 async def submit(
     submission: Annotated[Submission, Body(examples=[examples.SUBMISSION, examples.POINTING])],
-    response: Response,
-    queue: QueueDep,
-    submitter: SubmitterDep,
-    settings: SettingsDep,
-) -> Record:
+    desk: DeskDep,
+) -> Response:
     """Queue a video.
 
     The same video, prompts and options are the same job: 202 if this request put it on the
     queue (also again, after it had failed or been cancelled), 200 if it was there already.
     """
-    spec = await run_in_threadpool(_checked, submission, queue, settings)
-    log_context.note(job=spec.id)
-    with tracing.span("submit", spec.id):
-        record, queued = await submitter.submit(spec, callback=submission.callback)
-    response.status_code = 202 if queued else 200
-    response.headers["Location"] = f"/videos/{record.id}"
-    return record
-
-
-def _checked(submission: Submission, queue: JobQueue, settings: Settings) -> JobSpec:
-    """The job of a submission that can be done here. Asks the storage."""
-    check_callback(submission.callback, settings)
-    spec = specify(submission, settings)
-    check_workers(spec, queue)
-    return spec
+    record, queued = await desk.take(submission)
+    return Response(
+        record.model_dump_json(),
+        202 if queued else 200,
+        {"Location": f"/videos/{record.id}"},
+        "application/json",
+    )
 
 
 @router.get("", responses=shown(200, "One page.", examples.PAGE))
@@ -230,81 +211,3 @@ def prioritise(
 ) -> Record:
     """Move a waiting job to the front of the queue, or to its end."""
     return queue.prioritise(job_id, change.priority)
-
-
-class Asked(NamedTuple):
-    """What a request wants of a video, by itself in order."""
-
-    prompts: tuple[str, ...]
-    objects: tuple[VisualPrompt, ...]
-    remove_objects: tuple[Removal, ...]
-    options: Options
-
-
-def check_workers(spec: JobSpec | Asked, queue: JobQueue) -> None:
-    """Refuse now what all workers that there are would refuse later.
-
-    Raises:
-        EngineUnavailable: none runs where the job's engine can.
-        UnknownPrompt, InvalidPrompt, UnsupportedByEngine: none can do what the job asks for.
-    """
-    engine = spec.options.engine
-    asked = engines.features(spec.options, spec.objects, spec.remove_objects)
-    if engines.needs_device(engine):
-        workers = list_workers(queue.redis, queue.name)
-        engines.check_devices(engine, (worker.device for worker in workers))
-    elif engine == engines.AUTO and not engines.all_can(spec.prompts, asked):
-        workers = list_workers(queue.redis, queue.name)
-        engines.check_loaded((worker.engine for worker in workers), spec.prompts, asked)
-
-
-def check_asked(submission: Submission) -> Asked:
-    """
-    Raises:
-        InvalidPrompt, InvalidVisualPrompt, UnknownPrompt, UnknownEngine, UnsupportedByEngine
-        InvalidOutput
-    """
-    objects = clean_objects(submission.objects)
-    options, removals = submission.options, tuple(submission.remove_objects)
-    named = outputs.prompts_of(options.outputs)
-    prompts = clean_prompts([*submission.prompts, *named], may_lack=bool(objects))
-    outputs.check_fits(options.outputs, labels(prompts, objects), max_objects=options.max_objects)
-    engines.check(options.engine, prompts, engines.features(options, objects, removals))
-    return Asked(prompts, objects, removals, options)
-
-
-def specify(submission: Submission, settings: Settings, video: ObjectInfo | None = None) -> JobSpec:
-    """The job that a request asks for; reads no more of the video than its size.
-
-    Args:
-        video: what its storage says of it, where that is known.
-
-    Raises:
-        InvalidPrompt, InvalidVisualPrompt, UnknownPrompt, UnknownEngine, UnsupportedByEngine
-        InvalidOutput
-        UnsupportedLocation, LocationForbidden, SourceNotFound, StorageUnavailable
-        VideoTooLarge: more bytes than SHOAL_MAX_VIDEO_BYTES.
-    """
-    asked = check_asked(submission)
-    storage = storage_for(submission.uri, settings)
-    video = video or storage.stat(submission.uri)
-    if video.size > settings.max_video_bytes:
-        raise VideoTooLarge(
-            f"the video has {video.size} bytes, {settings.max_video_bytes} is the limit"
-        )
-    return JobSpec(
-        uri=video.uri,
-        version=video.version,
-        size=video.size,
-        **asked._asdict(),
-        results=_results_uri(video.uri, storage, settings),
-    )
-
-
-def _results_uri(uri: str, storage: Storage, settings: Settings) -> str:
-    """Results lie below the video's own path; of an upload, below its name alone."""
-    if uri.startswith(settings.uploads_dir.as_uri() + "/"):
-        key = PurePosixPath(unquote(urlsplit(uri).path)).stem
-    else:
-        key = storage.key(uri)
-    return results_folder(settings.results_root, key)

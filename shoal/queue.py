@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypedDict, TypeVar
+from typing import TypeVar
 
 import redis
 from redis import Redis
@@ -21,6 +21,7 @@ from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
 
 from shoal.callbacks import Outbox
+from shoal.creation import CREATE, Creation
 from shoal.errors import Failure, InvalidCallback, RedisUnavailable, StateConflict
 from shoal.jobs import JobSpec, State
 from shoal.records import Depth, Priority, Record, Records, Spent, now, text
@@ -34,32 +35,10 @@ SOCKET_TIMEOUT_S = 15  # a Redis that hangs is one that is away
 MAX_CALLBACKS = 16  # URLs that are told of one job
 FAILED_TTL_S = 7 * 24 * 3600  # how long RQ's own tools show a failed job
 
-# What a hash holds; or if there is none, all the commands given: each its length, then its words.
-UNLESS_THERE = """
-local found = redis.call('HGETALL', KEYS[1])
-if #found == 0 then
-  local at = 1
-  while at <= #ARGV do
-    local last = at + tonumber(ARGV[at])
-    redis.call(unpack(ARGV, at + 1, last))
-    at = last + 1
-  end
-end
-return found
-"""
-
-
 # Moves an id within the queue; one that a worker is just taking stays with it.
 MOVE = """
 if redis.call('LREM', KEYS[1], 0, ARGV[1]) > 0 then redis.call(ARGV[2], KEYS[1], ARGV[1]) end
 """
-
-
-class Creation(TypedDict):
-    """Of a call of ``UNLESS_THERE``."""
-
-    keys: list[str]
-    args: list[Any]
 
 
 class JobQueue:
@@ -74,8 +53,9 @@ class JobQueue:
         self.callbacks = Outbox(connection, name)
         self.rq = Queue(name, connection=connection, serializer=JSONSerializer)
         self.failed = FailedJobRegistry(name, connection=connection, serializer=JSONSerializer)
-        self._entries = EntryTemplate(self.rq, self._rq_job(SAMPLE_ID))
-        self._unless_there = connection.register_script(UNLESS_THERE)
+        entries = EntryTemplate(self.rq, self._rq_job(SAMPLE_ID))
+        self.creation = Creation(self.records, entries)
+        self._create = connection.register_script(CREATE)
 
     @property
     def leases_key(self) -> str:
@@ -107,8 +87,9 @@ class JobQueue:
 
         new = self.new(spec, callback, batch)
         with redis_errors():
-            found = self._unless_there(**self.creation(new), client=None)
-        return self.answer(new, found, again) or self._change(new, callback, again, batch)
+            (found,) = self._create(**self.creation.call([new]), client=None)
+        answer = self.creation.answer(new, found, again)
+        return answer or self._change(new, callback, again, batch)
 
     def new(self, spec: JobSpec, callback: str = "", batch: str = "") -> Record:
         """The record of a job that is submitted now."""
@@ -122,32 +103,6 @@ class JobQueue:
             callbacks=_joined([], callback),
             batches=[batch] if batch else [],
         )
-
-    def creation(self, record: Record) -> Creation:
-        """Keys and arguments of ``UNLESS_THERE`` that write a new record and queue its job.
-
-        A sender of events waits for it: a transaction would be four round trips.
-        """
-        pipe = self.redis.pipeline()
-        self.records.write(pipe, record)
-        self.records.tell(pipe, record.id, "queued")
-        self._entries.push(pipe, record.id)
-        arguments: list[Any] = []
-        for command, _ in pipe.command_stack:
-            arguments += [len(command), *command]
-        return Creation(keys=[self.records.key(record.id)], args=arguments)
-
-    @staticmethod
-    def answer(new: Record, found: list[Any], again: bool) -> tuple[Record, bool] | None:
-        """What ``submit`` returns after ``UNLESS_THERE``; ``None`` where there is more to do."""
-        if not found:
-            return new, True
-        known = Record.from_fields(dict(zip(found[::2], found[1::2], strict=True)))
-        ended = known.state in (State.FAILED, State.CANCELLED)
-        is_told = set(new.callbacks) <= set(known.callbacks) and set(new.batches) <= set(
-            known.batches
-        )
-        return (known, False) if is_told and not (again and ended) else None
 
     def _change(self, new: Record, callback: str, again: bool, batch: str) -> tuple[Record, bool]:
         """Queue a known job again, or add to who is told of it and to its batches."""

@@ -94,14 +94,8 @@ class Record(BaseModel):
 
     def fields(self) -> dict[Any, Any]:
         """As Redis hash fields: text and numbers as they are, the rest as JSON; no defaults."""
-        said = {
-            name
-            for name, each in Record.model_fields.items()
-            if each.default != getattr(self, name)
-        }
-        dump = self.model_dump(mode="json", include=said)
-        dump["spec"] = self.spec.model_dump(mode="json", exclude_defaults=True)
-        return {key: encode_field(value) for key, value in dump.items()}
+        values = ((name, getattr(self, name), each.default) for name, each in _FIELDS)
+        return {name: encode_field(value) for name, value, default in values if value != default}
 
     @classmethod
     def from_fields(cls, fields: Mapping[Any, Any]) -> Record:
@@ -119,6 +113,9 @@ class Record(BaseModel):
             if key in values:
                 values[key] = json.loads(values[key])
         return cls.model_validate(values)
+
+
+_FIELDS = tuple(Record.model_fields.items())
 
 
 class AttemptRecord(BaseModel):

@@ -11,8 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from api.events.parsing import Event
 from api.events.senders import Senders
 from api.metrics import INGESTED
-from api.submitter import Submitter
-from shoal import tracing
+from api.submitter import Submitter, Wish
 from shoal.errors import ShoalError, SourceNotFound
 from shoal.intake import Reason, Skip, Upload, judge
 from shoal.jobs import JobSpec
@@ -91,27 +90,30 @@ class Inbox:
 
     async def _take(self, sender: str, events: Iterable[Event]) -> Receipt:
         rules = self._rules.current()
-        receipt, skips = Receipt(), []
-        with redis_errors():
-            for event in events:
-                found = event if isinstance(event, Skip) else await self._judged(event, rules)
-                if isinstance(found, Skip):
-                    skips.append(found)
-                    INGESTED.labels(sender, found.reason).inc()
-                    continue
-                callback = rules.callback_of(found.uri)
-                with tracing.span("submit", found.id, sender=sender):
-                    record, queued = await self._submitter.submit(
-                        found, callback=callback, again=False
-                    )
-                receipt.jobs.append(record.id)
-                receipt.queued += queued
-                receipt.known += not queued
-                INGESTED.labels(sender, "queued" if queued else "known").inc()
-            if skips:
-                receipt.skipped = len(skips)
+        wishes, skips = [], []
+        for event in events:
+            found = event if isinstance(event, Skip) else await self._judged(event, rules)
+            if isinstance(found, Skip):
+                skips.append(found)
+            else:
+                wishes.append(Wish(found, rules.callback_of(found.uri)))
+        receipt = Receipt(skipped=len(skips))
+        for record, queued in await self._submitter.submit(wishes, again=False, sender=sender):
+            receipt.jobs.append(record.id)
+            receipt.queued += queued
+            receipt.known += not queued
+        if skips:
+            with redis_errors():
                 await run_in_threadpool(self._skipped.note, sender, skips)
+        self._count(sender, receipt, skips)
         return receipt
+
+    @staticmethod
+    def _count(sender: str, receipt: Receipt, skips: Iterable[Skip]) -> None:
+        INGESTED.labels(sender, "queued").inc(receipt.queued)
+        INGESTED.labels(sender, "known").inc(receipt.known)
+        for skip in skips:
+            INGESTED.labels(sender, skip.reason).inc()
 
     async def _judged(self, upload: Upload, rules: Rules) -> JobSpec | Skip:
         """The storage is asked only for what the sender left out, and only if a rule wants it."""
