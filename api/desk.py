@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from starlette.concurrency import run_in_threadpool
 
 from api.submitter import Submitter, Wish
+from api.together import Together
 from shoal import engines, log_context, outputs
-from shoal.errors import VideoTooLarge
+from shoal.errors import ShoalError, VideoTooLarge
 from shoal.jobs import JobSpec, Options
 from shoal.prompts import Removal, VisualPrompt, clean_objects, clean_prompts, labels
 from shoal.queue import JobQueue, redis_errors
 from shoal.records import Record
 from shoal.results import results_folder
 from shoal.settings import Settings
-from shoal.storage import ObjectInfo, Storage, storage_for
+from shoal.storage import ObjectInfo, storage_for
 from shoal.targets import check_callback
 from shoal.wire import Submission
 from shoal.workers import list_workers
@@ -30,6 +33,7 @@ class Desk:
         self._queue = queue
         self._submitter = submitter
         self._settings = settings
+        self._files = Together(self._find_files)
 
     async def take(self, submission: Submission) -> tuple[Record, bool]:
         """The job of a submission, and whether this call put it on the queue.
@@ -39,19 +43,34 @@ class Desk:
             RedisUnavailable
             and what ``specify`` and ``check_workers`` raise
         """
-        with redis_errors():
-            spec = await run_in_threadpool(self._checked, submission)
+        check_callback(submission.callback, self._settings)
+        asked = check_asked(submission)
+        spec = specify(asked, await self._find(submission.uri), self._settings)
+        if depends_on_workers(asked):
+            with redis_errors():
+                await run_in_threadpool(check_workers, asked, self._queue)
         wish = Wish(spec, submission.callback)
         ((record, queued),) = await self._submitter.submit([wish])
         log_context.note(job=record.id)
         return record, queued
 
-    def _checked(self, submission: Submission) -> JobSpec:
-        """The job of a submission that can be done here. Asks the storage."""
-        check_callback(submission.callback, self._settings)
-        spec = specify(submission, self._settings)
-        check_workers(spec, self._queue)
-        return spec
+    async def _find(self, uri: str) -> Found:
+        """As ``find``. Files share a thread: a disk that hangs holds up no other request."""
+        if not uri.startswith("file:"):
+            return await run_in_threadpool(find, uri, self._settings)
+        found = await self._files.put(uri)
+        if isinstance(found, ShoalError):
+            raise found
+        return found
+
+    async def _find_files(self, uris: Sequence[str]) -> Sequence[Found | ShoalError]:
+        return await run_in_threadpool(list, map(self._found, uris))
+
+    def _found(self, uri: str) -> Found | ShoalError:
+        try:
+            return find(uri, self._settings)
+        except ShoalError as error:
+            return error
 
 
 class Asked(NamedTuple):
@@ -62,22 +81,17 @@ class Asked(NamedTuple):
     remove_objects: tuple[Removal, ...]
     options: Options
 
+    @property
+    def features(self) -> frozenset[engines.Feature]:
+        """What it asks for besides words."""
+        return engines.features(self.options, self.objects, self.remove_objects)
 
-def check_workers(spec: JobSpec | Asked, queue: JobQueue) -> None:
-    """Refuse now what all workers that there are would refuse later.
 
-    Raises:
-        EngineUnavailable: none runs where the job's engine can.
-        UnknownPrompt, InvalidPrompt, UnsupportedByEngine: none can do what the job asks for.
-    """
-    engine = spec.options.engine
-    asked = engines.features(spec.options, spec.objects, spec.remove_objects)
-    if engines.needs_device(engine):
-        workers = list_workers(queue.redis, queue.name)
-        engines.check_devices(engine, (worker.device for worker in workers))
-    elif engine == engines.AUTO and not engines.all_can(spec.prompts, asked):
-        workers = list_workers(queue.redis, queue.name)
-        engines.check_loaded((worker.engine for worker in workers), spec.prompts, asked)
+class Found(NamedTuple):
+    """A video, and the name of its results' folder below the results' root."""
+
+    video: ObjectInfo
+    key: str
 
 
 def check_asked(submission: Submission) -> Asked:
@@ -95,38 +109,68 @@ def check_asked(submission: Submission) -> Asked:
     return Asked(prompts, objects, removals, options)
 
 
-def specify(submission: Submission, settings: Settings, video: ObjectInfo | None = None) -> JobSpec:
-    """The job that a request asks for; reads no more of the video than its size.
+def depends_on_workers(asked: Asked) -> bool:
+    """Whether ``check_workers`` has anything to check."""
+    engine = asked.options.engine
+    if engine == engines.AUTO:
+        return not engines.all_can(asked.prompts, asked.features)
+    return engines.needs_device(engine)
+
+
+def check_workers(asked: Asked, queue: JobQueue) -> None:
+    """Refuse now what all workers that there are would refuse later.
+
+    Raises:
+        EngineUnavailable: none runs where the job's engine can.
+        UnknownPrompt, InvalidPrompt, UnsupportedByEngine: none can do what the job asks for.
+    """
+    if not depends_on_workers(asked):
+        return
+    engine, workers = asked.options.engine, list_workers(queue.redis, queue.name)
+    if engine == engines.AUTO:
+        loaded = (worker.engine for worker in workers)
+        engines.check_loaded(loaded, asked.prompts, asked.features)
+    else:
+        engines.check_devices(engine, (worker.device for worker in workers))
+
+
+def find(uri: str, settings: Settings, video: ObjectInfo | None = None) -> Found:
+    """Look at a video; reads no more of it than its size.
 
     Args:
         video: what its storage says of it, where that is known.
 
     Raises:
-        InvalidPrompt, InvalidVisualPrompt, UnknownPrompt, UnknownEngine, UnsupportedByEngine
-        InvalidOutput
         UnsupportedLocation, LocationForbidden, SourceNotFound, StorageUnavailable
         VideoTooLarge: more bytes than SHOAL_MAX_VIDEO_BYTES.
     """
-    asked = check_asked(submission)
-    storage = storage_for(submission.uri, settings)
-    video = video or storage.stat(submission.uri)
+    storage = storage_for(uri, settings)
+    video = video or storage.stat(uri)
     if video.size > settings.max_video_bytes:
         raise VideoTooLarge(
             f"the video has {video.size} bytes, {settings.max_video_bytes} is the limit"
         )
+    if video.uri.startswith(_prefix(settings.uploads_dir)):  # by its name alone
+        return Found(video, PurePosixPath(unquote(urlsplit(video.uri).path)).stem)
+    return Found(video, storage.key(video.uri))
+
+
+def specify(asked: Asked, found: Found, settings: Settings) -> JobSpec:
+    """The job that does what was asked for with a video."""
+    video, key = found
     return JobSpec(
         uri=video.uri,
         version=video.version,
         size=video.size,
-        **asked._asdict(),
-        results=_results_uri(video.uri, storage, settings),
+        prompts=asked.prompts,
+        objects=asked.objects,
+        remove_objects=asked.remove_objects,
+        options=asked.options,
+        results=results_folder(settings.results_root, key),
     )
 
 
-def _results_uri(uri: str, storage: Storage, settings: Settings) -> str:
-    """Results lie below the video's own path; of an upload, below its name alone."""
-    if uri.startswith(settings.uploads_dir.as_uri() + "/"):
-        key = PurePosixPath(unquote(urlsplit(uri).path)).stem
-    else:
-        key = storage.key(uri)
-    return results_folder(settings.results_root, key)
+@lru_cache(maxsize=4)
+def _prefix(folder: Path) -> str:
+    """What the URIs of all files below a folder begin with."""
+    return folder.as_uri() + "/"

@@ -18,7 +18,7 @@ from itertools import islice
 from redis.exceptions import LockError
 from redis.lock import Lock
 
-from api.desk import specify
+from api.desk import check_asked, find, specify
 from shoal.batch_wire import BatchSkip, submission_of
 from shoal.batches import Batch, Batches, Cursor
 from shoal.errors import (
@@ -164,7 +164,8 @@ class Expander:
             ShoalError: a transient one: the page is tried again.
         """
         try:
-            return specify(submission_of(batch.work, uri), self._settings, info)
+            asked = check_asked(submission_of(batch.work, uri))
+            return specify(asked, find(uri, self._settings, info), self._settings)
         except ShoalError as error:
             if error.transient:
                 raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from functools import lru_cache
 
 from shoal.errors import UnknownPrompt
 
@@ -83,6 +84,7 @@ _CLASSES: dict[str, tuple[int, ...]] = {word: (index,) for index, word in enumer
 _CLASSES |= dict.fromkeys(("face", "human face"), (FACE,))
 
 
+@lru_cache(maxsize=1000)
 def resolve(prompt: str) -> tuple[int, ...]:
     """The classes that answer a prompt: indices into ``WORDS``, or ``FACE`` alone.
 

@@ -37,7 +37,7 @@ class FileStorage:
     """Files below ``roots``; symbolic links are followed before a path is judged."""
 
     def __init__(self, roots: Sequence[Path]) -> None:
-        self.roots = _resolved(tuple(roots))
+        self._roots = _resolved(tuple(roots))
         self._paths: dict[str, Path] = {}  # of URIs that were judged: links cost a call each
 
     def path(self, uri: str) -> Path:
@@ -55,15 +55,22 @@ class FileStorage:
         if "\0" in unquote(parts.path):
             raise UnsupportedLocation("a file URI cannot hold a NUL byte")
         path = Path(os.path.realpath(unquote(parts.path)))
-        if not any(path.is_relative_to(root) for root in self.roots):
-            raise LocationForbidden(f"outside the allowed folders: {path}")
+        self._root(path)
         if len(self._paths) < PATHS_KEPT:
             self._paths[uri] = path
         return path
 
     def _root(self, path: Path) -> Path:
-        """The innermost root that holds a path."""
-        return max((r for r in self.roots if path.is_relative_to(r)), key=lambda r: len(r.parts))
+        """The innermost root that holds a real path.
+
+        Raises:
+            LocationForbidden: none does.
+        """
+        name = f"{path}/"  # as text: pathlib takes its time
+        for prefix, root in self._roots:
+            if name.startswith(prefix):
+                return root
+        raise LocationForbidden(f"outside the allowed folders: {path}")
 
     def _check_root(self, path: Path) -> None:
         """A root that is gone is not an empty one: its disk may come back.
@@ -92,7 +99,7 @@ class FileStorage:
         if path == root:
             return path.name
         below = path.relative_to(root)
-        return (below if path.is_dir() else below.with_suffix("")).as_posix()
+        return (below if uri.endswith("/") else below.with_suffix("")).as_posix()
 
     def fetch(self, uri: str, version: str, work_dir: Path) -> Path:
         if self.stat(uri).version != version:
@@ -170,8 +177,10 @@ class FileStorage:
 
 
 @lru_cache(maxsize=16)
-def _resolved(roots: tuple[Path, ...]) -> tuple[Path, ...]:
-    return tuple(root.resolve() for root in roots)
+def _resolved(roots: tuple[Path, ...]) -> tuple[tuple[str, Path], ...]:
+    """Roots, the innermost first, each with what the text of a path below it begins with."""
+    real = sorted((root.resolve() for root in roots), key=lambda root: -len(root.parts))
+    return tuple((f"{root}/".replace("//", "/"), root) for root in real)
 
 
 def _local(uri: str) -> Path:
