@@ -82,7 +82,7 @@ class Record(BaseModel):
     host: str = ""  # the worker's machine
     priority: Priority = "normal"  # of one that waits
     cancel_requested: bool = False
-    progress: Progress = Progress()
+    progress: Progress = Field(default_factory=Progress)  # a plain default is copied in depth
     error: Failure | None = None
     results: dict[str, int] = {}  # file name -> bytes, below spec.results_prefix
     summary: dict[str, Any] = {}  # what the metadata says of the outcome, in short
@@ -90,11 +90,11 @@ class Record(BaseModel):
     batches: list[str] = []  # ids of those it belongs to
     hourly_price: float = 0.0  # of the machine of this attempt, in US dollars; 0: not known
     saved_at: float | None = None  # until when the work of this attempt is in parts
-    spent: Spent = Spent()
+    spent: Spent = Field(default_factory=Spent)
 
     def fields(self) -> dict[Any, Any]:
         """As Redis hash fields: text and numbers as they are, the rest as JSON; no defaults."""
-        values = ((name, getattr(self, name), each.default) for name, each in _FIELDS)
+        values = ((name, getattr(self, name), default) for name, default in _DEFAULTS)
         return {name: encode_field(value) for name, value, default in values if value != default}
 
     @classmethod
@@ -115,7 +115,10 @@ class Record(BaseModel):
         return cls.model_validate(values)
 
 
-_FIELDS = tuple(Record.model_fields.items())
+_DEFAULTS = tuple(
+    (name, each.get_default(call_default_factory=True))
+    for name, each in Record.model_fields.items()
+)
 
 
 class AttemptRecord(BaseModel):
@@ -274,7 +277,7 @@ class Records:
             pipe.hset(self.key(record.id), mapping=kept)
         if not INDEXED.isdisjoint(changes):
             known = {name: value for name, value in changes.items() if value is not None}
-            cleared = {name: Record.model_fields[name].default for name in gone}
+            cleared = {name: default for name, default in _DEFAULTS if name in gone}
             self.indexes.move(pipe, record, record.model_copy(update=known | cleared))
 
     def end_attempt(
