@@ -20,7 +20,7 @@ from shoal.queue import JobQueue, redis_errors
 from shoal.records import Record
 from shoal.results import results_folder
 from shoal.settings import Settings
-from shoal.storage import ObjectInfo, storage_for
+from shoal.storage import ObjectInfo, Storage, storage_for
 from shoal.targets import check_callback
 from shoal.wire import Submission
 from shoal.workers import list_workers
@@ -44,7 +44,10 @@ class Desk:
             and what ``specify`` and ``check_workers`` raise
         """
         check_callback(submission.callback, self._settings)
-        asked = check_asked(submission)
+        if submission.objects:  # masks take their time
+            asked = await run_in_threadpool(check_asked, submission)
+        else:
+            asked = check_asked(submission)
         spec = specify(asked, await self._find(submission.uri), self._settings)
         if depends_on_workers(asked):
             with redis_errors():
@@ -56,7 +59,7 @@ class Desk:
 
     async def _find(self, uri: str) -> Found:
         """As ``find``. Files share a thread: a disk that hangs holds up no other request."""
-        if not uri.startswith("file:"):
+        if not uri.startswith("file://"):
             return await run_in_threadpool(find, uri, self._settings)
         found = await self._files.put(uri)
         if isinstance(found, ShoalError):
@@ -64,13 +67,7 @@ class Desk:
         return found
 
     async def _find_files(self, uris: Sequence[str]) -> Sequence[Found | ShoalError]:
-        return await run_in_threadpool(list, map(self._found, uris))
-
-    def _found(self, uri: str) -> Found | ShoalError:
-        try:
-            return find(uri, self._settings)
-        except ShoalError as error:
-            return error
+        return await run_in_threadpool(find_each, uris, self._settings)
 
 
 class Asked(NamedTuple):
@@ -144,7 +141,22 @@ def find(uri: str, settings: Settings, video: ObjectInfo | None = None) -> Found
         UnsupportedLocation, LocationForbidden, SourceNotFound, StorageUnavailable
         VideoTooLarge: more bytes than SHOAL_MAX_VIDEO_BYTES.
     """
-    storage = storage_for(uri, settings)
+    return _find(uri, storage_for(uri, settings), settings, video)
+
+
+def find_each(uris: Sequence[str], settings: Settings) -> list[Found | ShoalError]:
+    """As ``find``, of videos in one storage; instead of one that cannot be had, the reason."""
+    storage = storage_for(uris[0], settings)
+    found: list[Found | ShoalError] = []
+    for uri in uris:
+        try:
+            found.append(_find(uri, storage, settings))
+        except ShoalError as error:
+            found.append(error)
+    return found
+
+
+def _find(uri: str, storage: Storage, settings: Settings, video: ObjectInfo | None = None) -> Found:
     video = video or storage.stat(uri)
     if video.size > settings.max_video_bytes:
         raise VideoTooLarge(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+import random
 import re
-import secrets
 import time
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -33,7 +33,7 @@ class RequestLog:
         if scope["type"] != "http" or scope["path"] in EVENT_PATHS:
             return await self.app(scope, receive, send)
         given = Headers(scope=scope).get(HEADER, "")
-        request_id = given if _GIVEN.fullmatch(given) else secrets.token_hex(8)
+        request_id = given if _GIVEN.fullmatch(given) else f"{random.getrandbits(64):016x}"
         status = 500
 
         async def answer(message: Message) -> None:

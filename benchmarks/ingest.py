@@ -27,7 +27,7 @@ from redis import Redis
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from api.app import create_app
+from api.server import listen, make_server
 from benchmarks.ingest_load import Outcome, Post, send
 from benchmarks.report import machine, print_json, print_table
 from shoal.embedded.stack import free_port
@@ -68,15 +68,17 @@ def bare(redis_url: str) -> FastAPI:
     return app
 
 
-def _serve(make: Callable[[], FastAPI], port: int) -> None:
-    config = uvicorn.Config(
-        make(), host="127.0.0.1", port=port, log_level="error", access_log=False
-    )
-    uvicorn.Server(config).run()
+def bare_server(redis_url: str) -> uvicorn.Server:
+    return uvicorn.Server(uvicorn.Config(bare(redis_url), log_config=None, access_log=False))
+
+
+def _serve(make: Callable[[], uvicorn.Server], port: int) -> None:
+    listener = listen(Settings(api_port=port))
+    make().run(sockets=[listener])
 
 
 @contextmanager
-def served(make: Callable[[], FastAPI]) -> Iterator[list[int]]:
+def served(make: Callable[[], uvicorn.Server]) -> Iterator[list[int]]:
     """Two processes; gives their ports."""
     ports = [free_port() for _ in range(PROCESSES)]
     context = multiprocessing.get_context("fork")
@@ -209,8 +211,8 @@ def main() -> None:
         connection = connect(settings, attempts_s=20)
         signer = Signer()
         transport = Internet(signer).transport()
-        ports = stack.enter_context(served(lambda: create_app(settings, transport)))
-        others = stack.enter_context(served(lambda: bare(redis_url)))
+        ports = stack.enter_context(served(lambda: make_server(settings, transport)))
+        others = stack.enter_context(served(lambda: bare_server(redis_url)))
         found = routes(folder, signer)
         for route in found:
             measure(route, ports, others, count)

@@ -38,7 +38,9 @@ class FileStorage:
 
     def __init__(self, roots: Sequence[Path]) -> None:
         self._roots = _resolved(tuple(roots))
-        self._paths: dict[str, Path] = {}  # of URIs that were judged: links cost a call each
+        # What was found of URIs and folders: links are looked for in each part of a path.
+        self._paths: dict[str, Path] = {}
+        self._folders: dict[str, Path] = {}
 
     def path(self, uri: str) -> Path:
         """The real path behind a URI.
@@ -54,11 +56,22 @@ class FileStorage:
             raise UnsupportedLocation(f"not a local file URI: {uri}")
         if "\0" in unquote(parts.path):
             raise UnsupportedLocation("a file URI cannot hold a NUL byte")
-        path = Path(os.path.realpath(unquote(parts.path)))
+        path = self._real(unquote(parts.path))
         self._root(path)
         if len(self._paths) < PATHS_KEPT:
             self._paths[uri] = path
         return path
+
+    def _real(self, path: str) -> Path:
+        """``os.path.realpath``; of many files in a folder their folder is looked at once."""
+        folder, name = os.path.split(path)
+        if name in ("", ".", ".."):
+            return Path(os.path.realpath(path))
+        if folder not in self._folders:
+            self._folders[folder] = Path(os.path.realpath(folder))
+        found = self._folders[folder] / name
+        is_link = os.path.islink(found)  # noqa: PTH114 (pathlib's raises)
+        return Path(os.path.realpath(found)) if is_link else found
 
     def _root(self, path: Path) -> Path:
         """The innermost root that holds a real path.
