@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,25 @@ def test_what_is_not_json_is_refused(http: httpx.Client) -> None:
     headers = {"Content-Type": "application/json"}
     assert code_of(http.post("/videos", content=b"{", headers=headers))[0] == 422
     assert code_of(http.post("/videos", content=b"uri=x"))[0] == 422
+
+
+def test_many_at_once_each_get_their_own_answer(
+    http: httpx.Client, video: Path, queue: JobQueue, settings: Settings
+) -> None:
+    """They share a look at the disk and a call to Redis; a bad one is in nobody's way."""
+    videos = [video, *(write_video(settings, f"{number}.mp4") for number in range(9))]
+    wishes = [*videos, *videos, video.with_name("gone.mp4"), Path("/etc/passwd")] * 3
+    with ThreadPoolExecutor(16) as senders:
+        answers = list(senders.map(lambda path: submit(http, path), wishes))
+    told = {path: set[Any]() for path in wishes}
+    for path, answer in zip(wishes, answers, strict=True):
+        status = answer.status_code
+        told[path].add(answer.json()["id"] if status in (200, 202) else code_of(answer))
+    assert told.pop(video.with_name("gone.mp4")) == {(404, "source_not_found")}
+    assert told.pop(Path("/etc/passwd")) == {(403, "location_forbidden")}
+    ids = {job_id for (job_id,) in told.values()}  # one for each video
+    assert len(ids) == queue.depth().queued == len(videos)
+    assert [answer.status_code for answer in answers].count(202) == len(videos)
 
 
 def test_lists_filter_and_page(http: httpx.Client, settings: Settings, queue: JobQueue) -> None:
