@@ -209,10 +209,11 @@ class Expander:
     def _submit(self, batch: Batch, specs: Sequence[JobSpec], held: _Held) -> list[BatchSkip]:
         """Queue what is not known; gives those that were refused."""
         refused = []
-        for spec in specs:
+        callback = batch.work.callback
+        for spec in self.queue.submit_new(specs, callback=callback, batch=batch.id):
             held.keep()
             try:
-                self.queue.submit(spec, callback=batch.work.callback, batch=batch.id)
+                self.queue.submit(spec, callback=callback, batch=batch.id)
             except ShoalError as error:
                 if error.transient or isinstance(error, RedisUnavailable):
                     raise

@@ -8,7 +8,7 @@ between two machines) and shows them in its own tools; what is true is in the re
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -84,12 +84,20 @@ class JobQueue:
         Returns:
             The job's record, and whether this call put it on the queue.
         """
-
         new = self.new(spec, callback, batch)
         with redis_errors():
             (found,) = self._create(**self.creation.call([new]), client=None)
         answer = self.creation.answer(new, found, again)
         return answer or self._change(new, callback, again, batch)
+
+    def submit_new(
+        self, specs: Sequence[JobSpec], *, callback: str = "", batch: str = ""
+    ) -> list[JobSpec]:
+        """Queue those jobs that are not known, all in one call; gives the others."""
+        new = [self.new(spec, callback, batch) for spec in specs]
+        with redis_errors():
+            found = self._create(**self.creation.call(new), client=None)
+        return [spec for spec, known in zip(specs, found, strict=True) if known]
 
     def new(self, spec: JobSpec, callback: str = "", batch: str = "") -> Record:
         """The record of a job that is submitted now."""
