@@ -7,7 +7,6 @@ says of it.
 from __future__ import annotations
 
 import ipaddress
-import logging
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
@@ -16,7 +15,7 @@ from fastapi.security import HTTPBearer, SecurityScopes
 from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
 from starlette.responses import RedirectResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.known import KnownTokens
 from api.problems import problem
@@ -31,8 +30,6 @@ OPEN_FILES = "/static/"  # the look of the login page
 EVENT_PATHS = ("/events/gcs", "/events/s3")  # their senders are checked by api.events.senders
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 LOCAL = Token(name="local", scope=tokens.Scope.ADMIN)  # without tokens: whoever is on this machine
-
-log = logging.getLogger(__name__)
 
 
 class Gate:
@@ -58,8 +55,7 @@ class Gate:
                 _check_local(headers)
                 scope["token"] = LOCAL
             elif path not in (*EVENT_PATHS, LOGIN):
-                scope["token"] = token = await self._token(headers, scope["method"])
-                send = _logged(scope, token, send)
+                scope["token"] = await self._token(headers, scope["method"])
         except ShoalError as error:
             is_page = self.known.are_needed and scope["method"] == "GET" and _wants_page(headers)
             lost = is_page and isinstance(error, Unauthorized)
@@ -79,19 +75,6 @@ class Gate:
         if scheme.lower() != "bearer":
             raise Unauthorized("the request carries no token")
         return await self.known.admit(secret.strip().encode("latin-1"))  # the bytes as they came
-
-
-def _logged(scope: Scope, token: Token, send: Send) -> Send:
-    """Log whose token did what, and what came of it: all that is not just looking, and refusals."""
-
-    async def sending(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            status, method = message["status"], scope["method"]
-            if method not in SAFE_METHODS or status == 403:
-                log.info("%s: %s %s: %d", token.name, method, quote(scope["path"]), status)
-        await send(message)
-
-    return sending
 
 
 def _cookie(headers: Headers) -> bytes:

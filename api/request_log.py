@@ -6,24 +6,28 @@ import logging
 import random
 import re
 import time
+from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.auth import EVENT_PATHS, SAFE_METHODS
 from shoal import log_context
+from shoal.tokens import Token
 
 log = logging.getLogger(__name__)
 
 HEADER = "X-Request-ID"
+NOBODY = "-"  # is no token's name
 _GIVEN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _JOB = re.compile(r"/videos/([0-9a-f]{24})(?:/|$)")
 
 
 class RequestLog:
-    """Logs what changes something, and what failed for a fault of ours.
+    """Logs who changed what, what a token did not suffice for, and what failed for a fault of ours.
 
-    Bucket events are left out: there are thousands, and ``shoal_ingest_uploads_total`` counts them.
+    It runs around ``Gate``, which leaves the caller's token in the scope that they share. Bucket
+    events are left out: there are thousands, and ``shoal_ingest_uploads_total`` counts them.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -49,7 +53,13 @@ class RequestLog:
             try:
                 await self.app(scope, receive, answer)
             finally:
-                if scope["method"] not in SAFE_METHODS or status >= 500:
-                    took_ms = 1000 * (time.monotonic() - started)
-                    log.info("%s %s: %d, %.0f ms", scope["method"], scope["path"], status, took_ms)
+                if scope["method"] not in SAFE_METHODS or status == 403 or status >= 500:
+                    _tell(scope, status, time.monotonic() - started)
         return None
+
+
+def _tell(scope: Scope, status: int, seconds: float) -> None:
+    token: Token | None = scope.get("token")
+    name = token.name if token else NOBODY
+    path = quote(scope["path"])  # or its line breaks would make lines of their own
+    log.info("%s: %s %s: %d, %.0f ms", name, scope["method"], path, status, 1000 * seconds)

@@ -43,11 +43,11 @@ def served(
             thread.join()
 
 
-def take(queue: JobQueue) -> Lease:
+def take(queue: JobQueue, worker: str = "worker-1") -> Lease:
     """Start the first job in line, as a worker does."""
     job_id = queue.redis.lmove(queue.rq.key, queue.rq.intermediate_queue_key)
     assert job_id is not None
-    lease = Lease.take(queue, job_id.decode(), "worker-1")
+    lease = Lease.take(queue, job_id.decode(), worker)
     assert lease is not None
     return lease
 

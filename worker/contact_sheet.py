@@ -18,7 +18,8 @@ TILE = 160  # pixels, square
 CAPTION = 22
 MAX_OBJECTS = 60
 MAX_TILES = 8  # of an object
-PAPER, INK = (255, 255, 255), (40, 40, 40)
+# Blue first. Dark paper is at home on light and on dark pages.
+PAPER, INK = (37, 33, 26), (236, 233, 228)
 
 
 def write_contact_sheet(crops: Path, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from string import Formatter
@@ -176,6 +177,16 @@ def pretty(text: str) -> str:
         return text
 
 
+def outputs(wanted: Sequence[Mapping[str, Any]]) -> str:
+    """Kinds with their options: 'overlay (trails True), crops (per object 3)'."""
+    return ", ".join(f"{each['kind']}{_options(each)}" for each in wanted)
+
+
+def _options(output: Mapping[str, Any]) -> str:
+    told = (f"{k.replace('_', ' ')} {v}" for k, v in output.items() if k != "kind")
+    return f" ({text})" if (text := ", ".join(told)) else ""
+
+
 def colour(position: int) -> str:
     return "#{:02x}{:02x}{:02x}".format(*colour_of(position))
 
@@ -194,7 +205,7 @@ _templates = Environment(
 )
 _templates.filters.update(
     told=told, batch_name=batch_name, dollars=dollars, until=until, video_of=video_of,
-    pretty=pretty,
+    pretty=pretty, outputs=outputs,
     ago=ago, clock=clock, colour=colour, duration=duration, iso=iso, number=number, size=size,
     title=title, utc=utc, words=words, quoted=lambda name: quote(name, safe=""),
 )  # fmt: skip

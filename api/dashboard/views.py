@@ -17,7 +17,7 @@ from shoal.indexes import Filter
 from shoal.jobs import State
 from shoal.queue import JobQueue
 from shoal.records import Record, Spent, TimelineEvent, now
-from shoal.results import ResultSummary, overlay_name, result_uri, summary_name
+from shoal.results import ResultSummary, overlay_name, result_name, result_uri, summary_name
 from shoal.settings import Settings
 from shoal.storage import storage_for
 from shoal.totals import MINUTE_S, Sample
@@ -32,7 +32,7 @@ MAX_TRACKS_BYTES = 4_000_000  # a page that shows more helps nobody
 MAX_EVENTS = 100
 MAX_LANES = 60  # objects shown of each prompt
 OVERVIEW_REGIONS = ("tiles", "chart", "workers", "scaling", "failures")
-VIDEO_REGIONS = ("head", "progress", "outcome", "objects", "files", "attempts", "events")
+VIDEO_REGIONS = ("head", "progress", "outcome", "objects", "crops", "files", "attempts", "events")
 
 
 def overview(queue: JobQueue, hours: int) -> dict[str, Any]:
@@ -106,16 +106,27 @@ def video(queue: JobQueue, settings: Settings, job_id: str) -> dict[str, Any]:
         "events": [e for e in reversed(events) if e.event != "progress"][:MAX_EVENTS],
         "is_upload": record.spec.uri.startswith(settings.uploads_dir.as_uri() + "/"),
         "tracks": _tracks(record, settings),
+        "sheet": _sheet(record),
     }
 
 
 def _player(record: Record, events: Sequence[TimelineEvent]) -> dict[str, Any]:
     """What the player needs: the whole overlay, or the parts there are."""
-    name = overlay_name(record.spec)
-    is_whole = record.state == State.SUCCEEDED and name in record.results
-    whole = f"/videos/{record.id}/results/{quote(name, safe='')}" if is_whole else ""
+    is_done = record.state == State.SUCCEEDED
+    whole = _url(record, overlay_name(record.spec)) if is_done else ""
     parts = [part.url for part in finished_parts(record, events)]
     return {"whole": whole, "parts": parts, "state": record.state}
+
+
+def _url(record: Record, name: str) -> str:
+    """Where a file of the results is served; empty where there is no such file."""
+    return f"/videos/{record.id}/results/{quote(name, safe='')}" if name in record.results else ""
+
+
+def _sheet(record: Record) -> str:
+    """The contact sheet of the crops; empty where it lacks or shows nothing."""
+    found = record.summary.get("objects_detected", 0)
+    return _url(record, result_name(record.spec, "crops-sheet")) if found else ""
 
 
 def _eta(record: Record) -> float | None:

@@ -81,5 +81,5 @@ def test_a_video_is_one_trace_and_its_lines_carry_its_id(
     ]
     about = {line["logger"] for line in lines if line.get("job") == record.id}
     assert {"api.request_log", "worker.parent"} <= about
-    posted = next(line for line in lines if line["message"].startswith("POST /videos: 202"))
+    posted = next(line for line in lines if line["message"].startswith("local: POST /videos: 202"))
     assert posted["request"]

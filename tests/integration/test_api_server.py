@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -117,8 +118,10 @@ def test_no_such_address_or_method(http: httpx.Client) -> None:
 
 
 def test_a_fault_of_ours_tells_nothing_of_the_inside(
-    http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+    http: httpx.Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
+
     def broken(*_: object) -> None:
         raise RuntimeError("the password is 1234")
 
@@ -126,6 +129,7 @@ def test_a_fault_of_ours_tells_nothing_of_the_inside(
     response = http.get("/queue")
     assert code_of(response) == (500, "internal_error")
     assert "1234" not in response.text
+    wait_for(lambda: "local: GET /queue: 500, " in caplog.text)
 
 
 def test_without_redis(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -184,10 +185,22 @@ def test_the_log_shows_names_and_no_secrets(
     made = ask(url, FIRST, "POST", "/tokens", json={"name": "ci", "scope": "read"}).json()
     ask(url, secrets[Scope.READ], "DELETE", "/videos/a%0ab")
     ask(url, secrets[Scope.READ])
-    lines = [record.getMessage() for record in caplog.records if record.name == "api.auth"]
-    assert lines == [
-        "SHOAL_API_TOKENS[0]: POST /tokens: 201",
-        "read: DELETE /videos/a%0Ab: 403",
+    ask(url, secrets[Scope.READ], path="/tokens")
+    ask(url, "unknown", "POST", "/videos")
+    httpx.post(url + "/events/gcs", trust_env=False)
+    httpx.post(url + "/ui/login", data={"token": "wrong"}, trust_env=False)
+
+    def lines() -> list[str]:
+        told = (each.getMessage() for each in caplog.records if each.name == "api.request_log")
+        return [re.sub(r"\d+ ms$", "N ms", line) for line in told]
+
+    wait_for(lambda: len(lines()) >= 5)  # a line follows its answer
+    assert lines() == [
+        "SHOAL_API_TOKENS[0]: POST /tokens: 201, N ms",
+        "read: DELETE /videos/a%0Ab: 403, N ms",
+        "read: GET /tokens: 403, N ms",
+        "-: POST /videos: 401, N ms",
+        "-: POST /ui/login: 401, N ms",
     ]
     for secret in (FIRST, made["secret"], *secrets.values()):
         assert secret not in caplog.text

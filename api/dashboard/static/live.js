@@ -16,6 +16,9 @@ function show(regions) {
 
 // The content comes from the server's own templates, which escape what they show.
 function replace(region, content) {
+  const next = document.createElement("template");
+  next.innerHTML = content;
+  if (next.innerHTML === region.innerHTML) return; // or pictures would flicker, and what is scrolled jump
   const open = [...region.querySelectorAll("details")].map((details) => details.open);
   const ids = new Map([...region.querySelectorAll("details[id]")].map((each) => [each.id, each.open]));
   const focused = region.contains(document.activeElement) ? focusPath(region) : null;
