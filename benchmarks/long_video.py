@@ -8,8 +8,6 @@ video.
 
 from __future__ import annotations
 
-import argparse
-import os
 import subprocess
 import sys
 import tempfile
@@ -23,6 +21,7 @@ if not __package__:  # run by its path: benchmarks are not installed
 
 import psutil  # noqa: E402
 
+from benchmarks.options import clip_parser, parse  # noqa: E402
 from benchmarks.report import machine, print_json, print_table  # noqa: E402
 from worker.checkpoint import Checkpoint  # noqa: E402
 from worker.pipeline import process  # noqa: E402
@@ -113,28 +112,18 @@ def measure(engine: str, prompts: list[str], video: Path, folder: Path) -> dict[
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
+    parser = clip_parser(__doc__, f"any video; scaled to {WIDTH} by {HEIGHT}")
     parser.add_argument("--engine", default="cpu", help="as SHOAL_ENGINE [default: cpu]")
     parser.add_argument("--prompts", default="car", help="comma-separated [default: car]")
     parser.add_argument("--frames", type=int, default=20_000, help="[default: 20000]")
-    parser.add_argument(
-        "--clip",
-        type=Path,
-        default=Path(os.environ.get("SHOAL_SAMPLE_CLIP", ROOT / "demo/bikes.mp4")),
-        help=f"any video; scaled to {WIDTH} by {HEIGHT} "
-        "[default: $SHOAL_SAMPLE_CLIP or demo/bikes.mp4]",
-    )
-    options = parser.parse_args()
-    if not options.clip.is_file():
-        parser.error(f"there is no clip at {options.clip}: give one with --clip")
+    options = parse(parser)
     if options.frames < SETTLED:
         parser.error(f"--frames must be at least {SETTLED}")
     print(machine(PACKAGES), flush=True)
     with tempfile.TemporaryDirectory(prefix="shoal-benchmark-") as name:
         folder = Path(name)
         video = folder / "long.mp4"
-        make_clip(options.clip.resolve(), video, options.frames)
+        make_clip(options.clip, video, options.frames)
         figures = measure(options.engine, options.prompts.split(","), video, folder)
     print_table(("figure", "measured"), [(name, str(value)) for name, value in figures.items()])
     if options.json:

@@ -13,9 +13,7 @@ was busy in the last run of all; streamed ones are so while others work.
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import os
 import statistics
 import sys
 import tempfile
@@ -28,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 if not __package__:  # run by its path: benchmarks are not installed
     sys.path.insert(0, str(ROOT))
 
+from benchmarks.options import clip_parser, parse  # noqa: E402
 from benchmarks.report import machine, print_json, print_table  # noqa: E402
 from shoal.jobs import JobSpec, Options  # noqa: E402
 from shoal.outputs import KINDS  # noqa: E402
@@ -84,21 +83,12 @@ def run(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
+    parser = clip_parser(__doc__, "any video")
     parser.add_argument("--rounds", type=int, default=5, help="[default: 5]")
     parser.add_argument("--fps", type=float, default=0, help="as sample_fps [default: all frames]")
-    parser.add_argument(
-        "--clip",
-        type=Path,
-        default=Path(os.environ.get("SHOAL_SAMPLE_CLIP", ROOT / "demo/bikes.mp4")),
-        help="any video [default: $SHOAL_SAMPLE_CLIP or demo/bikes.mp4]",
-    )
-    options = parser.parse_args()
-    if not options.clip.is_file():
-        parser.error(f"there is no clip at {options.clip}: give one with --clip")
+    options = parse(parser)
     print(machine(PACKAGES), flush=True)
-    engine, clip = load("cpu"), options.clip.resolve()
+    engine, clip = load("cpu"), options.clip
     usual: list[float] = []
     full: list[float] = []
     with tempfile.TemporaryDirectory(prefix="shoal-benchmark-") as name:

@@ -15,9 +15,7 @@ matters little. The peak resident memory is each process's own.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -29,6 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 if not __package__:  # run by its path: benchmarks are not installed
     sys.path.insert(0, str(ROOT))
 
+from benchmarks.options import clip_parser, parse  # noqa: E402
 from benchmarks.report import machine, print_json, print_table  # noqa: E402
 
 PACKAGES = ("av", "opencv-python-headless", "numpy", "pyarrow", "pycocotools")
@@ -146,22 +145,13 @@ def print_measured(measured: dict[tuple[str, int], Measured]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
+    parser = clip_parser(__doc__, "any video; scaled to 1280 by 720")
     parser.add_argument("--quick", action="store_true", help="fewer frames and runs")
-    parser.add_argument(
-        "--clip",
-        type=Path,
-        default=Path(os.environ.get("SHOAL_SAMPLE_CLIP", ROOT / "demo/bikes.mp4")),
-        help="any video; scaled to 1280 by 720 [default: $SHOAL_SAMPLE_CLIP or demo/bikes.mp4]",
-    )
-    options = parser.parse_args()
-    if not options.clip.is_file():
-        parser.error(f"there is no clip at {options.clip}: give one with --clip")
+    options = parse(parser)
     print(machine(PACKAGES), flush=True)
     with tempfile.TemporaryDirectory(prefix="shoal-benchmark-") as folder:
         plan = QUICK if options.quick else FULL
-        measured = measure(plan, options.clip.resolve(), Path(folder))
+        measured = measure(plan, options.clip, Path(folder))
     print_measured(measured)
     if options.json:
         print_json(figures(measured))

@@ -12,8 +12,6 @@ went on:
 
 from __future__ import annotations
 
-import argparse
-import os
 import statistics
 import sys
 import tempfile
@@ -28,6 +26,7 @@ if not __package__:  # run by its path: benchmarks are not installed
     sys.path.insert(0, str(ROOT))
 
 from benchmarks import clip  # noqa: E402
+from benchmarks.options import clip_parser, parse  # noqa: E402
 from benchmarks.report import machine, print_json, print_table  # noqa: E402
 from shoal.client import Client  # noqa: E402
 from shoal.embedded.service import Service  # noqa: E402
@@ -179,21 +178,12 @@ def measure(bench: Bench, rounds: int) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
+    parser = clip_parser(__doc__, "any video")
     parser.add_argument("--rounds", type=int, default=7, help="[default: 7]")
-    parser.add_argument(
-        "--clip",
-        type=Path,
-        default=Path(os.environ.get("SHOAL_SAMPLE_CLIP", ROOT / "demo/bikes.mp4")),
-        help="any video [default: $SHOAL_SAMPLE_CLIP or demo/bikes.mp4]",
-    )
-    options = parser.parse_args()
-    if not options.clip.is_file():
-        parser.error(f"there is no clip at {options.clip}: give one with --clip")
+    options = parse(parser)
     print(machine(("rq", "redis", "av", "onnxruntime")), flush=True)
     with tempfile.TemporaryDirectory(prefix="shoal-benchmark-") as name:
-        bench = Bench(Path(name), options.clip.resolve())
+        bench = Bench(Path(name), options.clip)
         try:
             bench.start()
             found = measure(bench, options.rounds)

@@ -13,9 +13,7 @@ the benchmark runs, and measures nothing.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -26,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 if not __package__:  # run by its path: benchmarks are not installed
     sys.path.insert(0, str(ROOT))
 
+from benchmarks.options import clip_parser, parse  # noqa: E402
 from benchmarks.report import machine, print_table  # noqa: E402
 from benchmarks.sam3_cases import Case, Measured  # noqa: E402
 
@@ -144,24 +143,15 @@ def device() -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
+    parser = clip_parser(__doc__, "any video; it is scaled")
     parser.add_argument("--tiny", action="store_true", help="only show that it runs")
-    parser.add_argument(
-        "--clip",
-        type=Path,
-        default=Path(os.environ.get("SHOAL_SAMPLE_CLIP", ROOT / "demo/bikes.mp4")),
-        help="any video; it is scaled [default: $SHOAL_SAMPLE_CLIP or demo/bikes.mp4]",
-    )
-    options = parser.parse_args()
-    if not options.clip.is_file():
-        parser.error(f"there is no clip at {options.clip}: give one with --clip")
+    options = parse(parser)
     if not (options.tiny or device()):
         parser.error("there is no GPU: the full-size model takes minutes for a frame without one")
     print(machine(PACKAGES), f"GPU     {device() or 'none'}", sep="\n", flush=True)
     plan = TINY if options.tiny else FULL
     with tempfile.TemporaryDirectory(prefix="shoal-benchmark-") as folder:
-        measured = measure(plan, options.clip.resolve(), options.tiny, Path(folder))
+        measured = measure(plan, options.clip, options.tiny, Path(folder))
     print_measured(measured)
     if options.json:
         print(json.dumps(figures(measured)))

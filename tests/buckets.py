@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 
 from shoal.embedded.stack import free_port
+from shoal.storage import gcs, s3
 from tests.processes import eventually
 
 
@@ -65,3 +66,19 @@ def amazon(folder: Path) -> Iterator[dict[str, str]]:
             "AWS_EC2_METADATA_DISABLED": "true",
             "NO_PROXY": os.environ.get("NO_PROXY", "") + ",127.0.0.1",
         }
+
+
+def forget_clients() -> None:
+    """Have the next ones made by what the environment says then."""
+    gcs._client.cache_clear()
+    s3._client.cache_clear()
+
+
+def make_bucket(scheme: str) -> str:
+    """The URI of a new bucket where the environment leads to."""
+    name = "b" + os.urandom(6).hex()
+    if scheme == "gs":
+        gcs._client().create_bucket(name)
+    else:
+        s3._client().create_bucket(Bucket=name)
+    return f"{scheme}://{name}"

@@ -18,6 +18,7 @@ from shoal.queue import JobQueue, connect, open_queue
 from shoal.settings import Settings
 from shoal.storage import storage_for
 from tests import media
+from tests.buckets import amazon, google
 from tests.processes import Processes, started
 
 SHOAL = [sys.executable, "-c", "from shoal.cli import app; app()"]
@@ -59,6 +60,14 @@ def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         server.kill()
         server.wait()
+
+
+@pytest.fixture(scope="session")
+def bucket_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict[str, str]]]:
+    """Of each kind of bucket a server, and the environment that leads to it."""
+    folder = tmp_path_factory.mktemp("buckets")
+    with google(folder) as gs_env, amazon(folder) as s3_env:
+        yield {"gs": gs_env, "s3": s3_env}
 
 
 @pytest.fixture

@@ -91,11 +91,20 @@ class Processes:
         return "\n".join(path.read_text() for path in sorted(self.log_dir.glob("*.log")))
 
     def stop(self) -> None:
+        children = [child for process in self.running for child in descendants(process)]
         for process in self.running:
-            children = descendants(process)
             process.kill()
+        for process in self.running:
             process.wait()
-            psutil.wait_procs(children, timeout=10)
+        eventually(lambda: all(is_over(child) for child in children), "their children to end")
+
+
+def is_over(process: psutil.Process) -> bool:
+    """Whether it has ended, also where init takes its time to collect it."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def is_ready(client: Client) -> bool:

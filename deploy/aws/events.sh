@@ -14,26 +14,11 @@
 # --dry-run   prints every command that would change something, and runs none
 set -euo pipefail
 
-die() { echo "$0: $1" >&2; exit 2; }
+# shellcheck source=../common.sh
+. "$(dirname "$0")/../common.sh"
+region=''
+read_options region /events/s3 "$@"
 
-action="${1:-help}"
-[ $# -eq 0 ] || shift
-name=shoal region='' uploads='' results='' endpoint='' dry=''
-while [ $# -gt 0 ]; do
-  case "$1" in
-    --region | --uploads | --results | --endpoint | --name)
-      [ $# -ge 2 ] || die "$1 needs a value"
-      printf -v "${1#--}" %s "$2"
-      shift 2 ;;
-    --dry-run) dry=1; shift ;;
-    *) die "unknown option: $1" ;;
-  esac
-done
-
-show() { printf '+'; printf ' %q' "$@"; echo; }
-run() { show "$@"; [ -n "$dry" ] || "$@" > /dev/null; }
-have() { [ -z "$dry" ] && "$@" > /dev/null 2>&1; }  # a dry run creates all, as if nothing were there
-gone() { [ -z "$dry" ] && ! "$@" > /dev/null 2>&1; }  # and removes all
 quoted() { python3 -c 'import json, sys; print(json.dumps(sys.argv[1]))' "$1"; }
 
 aws=(aws --region "$region")
@@ -158,19 +143,5 @@ down() {
   fi
 }
 
-case "$action" in
-  up | down) ;;
-  help | --help | -h) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p;}' "$0"; exit 0 ;;
-  *) die "up or down, not $action" ;;
-esac
-for each in region uploads results; do
-  [ -n "${!each}" ] || die "--$each is missing"
-done
-if [ "$action" = up ]; then
-  case "$endpoint" in
-    https://*/events/s3) ;;
-    *) die "--endpoint is the API's address, https://.../events/s3" ;;
-  esac
-fi
 find_account
 "$action"

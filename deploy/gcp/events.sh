@@ -14,26 +14,10 @@
 # --dry-run   prints every command that would change something, and runs none
 set -euo pipefail
 
-die() { echo "$0: $1" >&2; exit 2; }
-
-action="${1:-help}"
-[ $# -eq 0 ] || shift
-name=shoal project='' uploads='' results='' endpoint='' dry=''
-while [ $# -gt 0 ]; do
-  case "$1" in
-    --project | --uploads | --results | --endpoint | --name)
-      [ $# -ge 2 ] || die "$1 needs a value"
-      printf -v "${1#--}" %s "$2"
-      shift 2 ;;
-    --dry-run) dry=1; shift ;;
-    *) die "unknown option: $1" ;;
-  esac
-done
-
-show() { printf '+'; printf ' %q' "$@"; echo; }
-run() { show "$@"; [ -n "$dry" ] || "$@" > /dev/null; }
-have() { [ -z "$dry" ] && "$@" > /dev/null 2>&1; }  # a dry run creates all, as if nothing were there
-gone() { [ -z "$dry" ] && ! "$@" > /dev/null 2>&1; }  # and removes all
+# shellcheck source=../common.sh
+. "$(dirname "$0")/../common.sh"
+project=''
+read_options project /events/gcs "$@"
 
 topic="$name-uploads" dead="$name-uploads-dead"
 worker="$name-worker@$project.iam.gserviceaccount.com"
@@ -144,19 +128,5 @@ unbind() {
     --member "serviceAccount:$worker" --role "$2" || echo "nothing of $worker's to remove from $1" >&2
 }
 
-case "$action" in
-  up | down) ;;
-  help | --help | -h) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p;}' "$0"; exit 0 ;;
-  *) die "up or down, not $action" ;;
-esac
-for each in project uploads results; do
-  [ -n "${!each}" ] || die "--$each is missing"
-done
-if [ "$action" = up ]; then
-  case "$endpoint" in
-    https://*/events/gcs) ;;
-    *) die "--endpoint is the API's address, https://.../events/gcs" ;;
-  esac
-fi
 find_number
 "$action"

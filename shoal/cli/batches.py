@@ -11,8 +11,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.text import Text
 
 from shoal.cli import output
-from shoal.cli.session import ID_CHARS, MIN_PREFIX_CHARS, Json, Session, session_of
-from shoal.errors import BatchNotFound, RequestError, SourceNotFound
+from shoal.cli.ids import resolve_batch
+from shoal.cli.session import Json, Session, session_of
+from shoal.errors import SourceNotFound
 from shoal.exits import Exit
 from shoal.globs import WILD
 from shoal.jobs import State
@@ -75,7 +76,7 @@ def show(ctx: typer.Context, batch_id: Id, watch: Watch = False, json: Json = Fa
     """Show how far a batch is, and why videos failed or were left out."""
     session = session_of(ctx)
     with session.connect() as client:
-        batch_id = _resolve(client, batch_id)
+        batch_id = resolve_batch(client, batch_id)
         finish(session, client, client.batches.get(batch_id), watch)
 
 
@@ -84,7 +85,7 @@ def cancel(ctx: typer.Context, batch_id: Id, json: Json = False) -> None:
     """Cancel all videos of a batch that have not ended."""
     session = session_of(ctx)
     with session.connect() as client:
-        finish(session, client, client.batches.cancel(_resolve(client, batch_id)), watch=False)
+        finish(session, client, client.batches.cancel(resolve_batch(client, batch_id)), watch=False)
 
 
 @app.command()
@@ -92,7 +93,7 @@ def retry(ctx: typer.Context, batch_id: Id, watch: Watch = False, json: Json = F
     """Queue the failed videos of a batch again."""
     session = session_of(ctx)
     with session.connect() as client:
-        finish(session, client, client.batches.retry(_resolve(client, batch_id)), watch)
+        finish(session, client, client.batches.retry(resolve_batch(client, batch_id)), watch)
 
 
 def finish(session: Session, client: Client, batch: BatchStatus, watch: bool) -> None:
@@ -116,27 +117,6 @@ def finish(session: Session, client: Client, batch: BatchStatus, watch: bool) ->
     failed = batch.counts[State.FAILED] or batch.counts[State.CANCELLED]
     if failed or batch.rejected or batch.error:
         raise typer.Exit(Exit.FAILED)
-
-
-def _resolve(client: Client, id_or_prefix: str) -> str:
-    """A batch's full id.
-
-    Raises:
-        BatchNotFound, RequestError: no batch has an id that starts so, or several have.
-    """
-    prefix = id_or_prefix.lower()
-    if len(prefix) >= ID_CHARS:
-        return prefix
-    found = []
-    if len(prefix) >= MIN_PREFIX_CHARS:
-        found = [batch.id for batch in client.batches.list() if batch.id.startswith(prefix)]
-    if not found:
-        raise BatchNotFound(f"no batch has an id that starts with {id_or_prefix!r}")
-    if len(found) > 1:
-        raise RequestError(
-            f"{len(found)} batches have an id that starts with {prefix}", hint="Give more of it."
-        )
-    return found[0]
 
 
 # --- how a batch looks ---------------------------------------------------------------------------

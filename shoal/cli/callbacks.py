@@ -10,7 +10,8 @@ from rich.text import Text
 
 from shoal.callbacks import Delivery, DeliveryState
 from shoal.cli import output
-from shoal.cli.session import Json, resolve, session_of
+from shoal.cli.ids import resolve_job
+from shoal.cli.session import Json, session_of
 
 app = typer.Typer(help="Callbacks: how deliveries went, and sending them again.")
 
@@ -26,7 +27,9 @@ def list_callbacks(
     """List deliveries, newest first."""
     session = session_of(ctx)
     with session.connect() as client:
-        found = client.callbacks(state=state, job=resolve(client, job) if job else "", limit=limit)
+        found = client.callbacks(
+            state=state, job=resolve_job(client, job) if job else "", limit=limit
+        )
     if session.json:
         output.print_json({"items": found})
     elif found:

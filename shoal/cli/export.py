@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shoal.cli import output
-from shoal.cli.session import Json, Session, resolve, session_of
+from shoal.cli.ids import resolve_job
+from shoal.cli.session import Json, Session, session_of
 
 if TYPE_CHECKING:
     from shoal.reader import Result
@@ -44,4 +45,4 @@ def _read(session: Session, job: str) -> Result:
     if "://" in job or Path(job).exists():
         return read(job)
     with session.connect() as client:
-        return from_client(client, resolve(client, job))
+        return from_client(client, resolve_job(client, job))

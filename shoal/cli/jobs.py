@@ -10,9 +10,10 @@ import typer
 
 from shoal.cli import batches, output
 from shoal.cli.batches import is_pattern
+from shoal.cli.ids import resolve_job
 from shoal.cli.outputs import read_outputs
 from shoal.cli.pointing import parse_removal, read_objects
-from shoal.cli.session import Batch, Json, Session, resolve, session_of
+from shoal.cli.session import Batch, Json, Session, session_of
 from shoal.errors import ResultNotFound
 from shoal.exits import Exit
 from shoal.jobs import Direction, State
@@ -180,7 +181,7 @@ def show(ctx: typer.Context, job_id: Id, json: Json = False) -> None:
 
     session = session_of(ctx)
     with session.connect() as client:
-        record = client.get(resolve(client, job_id))
+        record = client.get(resolve_job(client, job_id))
         timeline, attempts = client.timeline(record.id), client.attempts(record.id)
     if session.json:
         more = {"timeline": timeline, "attempts": attempts}
@@ -195,7 +196,7 @@ def watch(ctx: typer.Context, job_ids: Ids, json: Json = False) -> None:
 
     session = session_of(ctx)
     with session.connect() as client:
-        records = follow(client, [resolve(client, job_id) for job_id in job_ids])
+        records = follow(client, [resolve_job(client, job_id) for job_id in job_ids])
     if session.json:
         output.print_json({"items": records})
     else:
@@ -209,7 +210,7 @@ def cancel(ctx: typer.Context, job_ids: Ids, json: Json = False) -> None:
 
     batch = Batch(session_of(ctx))
     with batch.session.connect() as client:
-        batch.run(job_ids, lambda job_id: client.cancel(resolve(client, job_id)))
+        batch.run(job_ids, lambda job_id: client.cancel(resolve_job(client, job_id)))
     batch.finish(show_jobs)
 
 
@@ -219,7 +220,7 @@ def retry(ctx: typer.Context, job_ids: Ids, json: Json = False) -> None:
 
     batch = Batch(session_of(ctx))
     with batch.session.connect() as client:
-        batch.run(job_ids, lambda job_id: client.retry(resolve(client, job_id)))
+        batch.run(job_ids, lambda job_id: client.retry(resolve_job(client, job_id)))
     batch.finish(show_jobs)
 
 
@@ -235,7 +236,7 @@ def download(
     session = session_of(ctx)
     saved: list[Path] = []
     with session.connect() as client:
-        job_id = resolve(client, job_id)
+        job_id = resolve_job(client, job_id)
         files = client.results(job_id)
         if not files:
             state = client.get(job_id).state

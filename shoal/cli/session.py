@@ -15,16 +15,13 @@ from pydantic import BaseModel
 from typer.core import TyperGroup
 
 from shoal.cli import output
-from shoal.errors import JobNotFound, RequestError, SecretInArguments, ShoalError, TokenUnreadable
+from shoal.errors import SecretInArguments, ShoalError, TokenUnreadable
 from shoal.exits import Exit, exit_code
 from shoal.redact import hide
 
 if TYPE_CHECKING:
     from shoal.client import Client
     from shoal.records import Record
-
-ID_CHARS = 24
-MIN_PREFIX_CHARS = 4
 
 
 @dataclass
@@ -113,27 +110,6 @@ class ShoalGroup(TyperGroup):
             if ctx.obj and ctx.obj.json:
                 output.print_json({"error": output.described(error)})
             raise typer.Exit(exit_code(error)) from error
-
-
-def resolve(client: Client, id_or_prefix: str) -> str:
-    """A job's full id.
-
-    Raises:
-        JobNotFound, RequestError: no job has an id that starts so, or several have.
-    """
-    prefix = id_or_prefix.lower()
-    if len(prefix) >= ID_CHARS:
-        return prefix
-    found = []
-    if len(prefix) >= MIN_PREFIX_CHARS:
-        found = [record.id for record in client.list(text=prefix) if record.id.startswith(prefix)]
-    if not found:
-        raise JobNotFound(f"no job has an id that starts with {id_or_prefix!r}")
-    if len(found) > 1:
-        raise RequestError(
-            f"{len(found)} jobs have an id that starts with {prefix}", hint="Give more of it."
-        )
-    return found[0]
 
 
 class Batch:

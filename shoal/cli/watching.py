@@ -18,9 +18,10 @@ from rich.text import Text
 
 from shoal.cli.output import STATE_STYLES, err, video_name
 from shoal.cli.views import SHORT_ID, outcome
-from shoal.client import Client, OnBytes
+from shoal.client import Client
 from shoal.jobs import State
 from shoal.records import Record
+from shoal.transport import OnBytes
 
 
 def follow(client: Client, job_ids: Iterable[str]) -> list[Record]:

@@ -108,7 +108,7 @@ def test_redis_is_away_for_longer_than_the_lease(
     processes.wait_frames(job_id)
     time.sleep(1.5)
     own_valkey.kill()
-    time.sleep(5)
+    time.sleep(3)
     own_valkey.start()
     assert processes.wait_state(job_id, "succeeded", "failed").state == State.SUCCEEDED
     assert [worker.poll() for worker in workers] == [None, None]

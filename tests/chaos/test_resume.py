@@ -186,15 +186,21 @@ def freeze(worker: subprocess.Popen[bytes], sig: signal.Signals) -> None:
         os.kill(process.pid, sig)
 
 
-def test_a_frozen_worker_commits_nothing_when_it_wakes(
-    processes: Processes, submit_clip: SubmitClip, settings: Settings, steps: Steps, tmp_path: Path
-) -> None:
-    job_id = submit_clip()
+def freeze_and_replace(processes: Processes, job_id: str) -> subprocess.Popen[bytes]:
+    """A worker that is frozen once it has saved a part of the job; another one is to take it."""
     frozen = processes.worker(ENGINE)
     wait_parts(processes, job_id, 1)
     freeze(frozen, signal.SIGSTOP)
     processes.api()
     processes.worker(ENGINE)
+    return frozen
+
+
+def test_a_frozen_worker_commits_nothing_when_it_wakes(
+    processes: Processes, submit_clip: SubmitClip, settings: Settings, steps: Steps, tmp_path: Path
+) -> None:
+    job_id = submit_clip()
+    frozen = freeze_and_replace(processes, job_id)
     record = done(processes, job_id)
     told = len(processes.queue.records.timeline(job_id))
     published = Path(record.spec.results_prefix.removeprefix("file://"))
@@ -213,11 +219,7 @@ def test_a_frozen_worker_that_wakes_meanwhile_disturbs_nobody(
 ) -> None:
     """It can neither save a part nor remove those of the one that has the video now."""
     job_id = submit_clip()
-    frozen = processes.worker(ENGINE)
-    wait_parts(processes, job_id, 1)
-    freeze(frozen, signal.SIGSTOP)
-    processes.api()
-    processes.worker(ENGINE)
+    frozen = freeze_and_replace(processes, job_id)
     before = len(events(processes.queue, job_id, "part"))
     wait_parts(processes, job_id, before + 1)
     owner = processes.queue.records.get(job_id).worker

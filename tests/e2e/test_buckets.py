@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from shoal.settings import Settings
 from shoal.storage import gcs, s3, storage_for
 from shoal.storage.base import MARKER
 from tests import events
-from tests.buckets import amazon, google
+from tests.buckets import forget_clients, make_bucket
 from tests.events import ACCOUNT, AUDIENCE, TOPIC, Internet, Signer
 from tests.processes import Processes, eventually
 from tests.receiver import Receiver
@@ -39,14 +38,9 @@ class Store:
     """A bucket for uploads and one for results, written with the store's own client."""
 
     def __init__(self, scheme: str) -> None:
-        name = "b" + os.urandom(6).hex()
-        self.scheme, self.name = scheme, name
-        self.uploads, self.results = f"{scheme}://{name}", f"{scheme}://{name}-results"
-        for bucket in (name, f"{name}-results"):
-            if scheme == "gs":
-                gcs._client().create_bucket(bucket)
-            else:
-                s3._client().create_bucket(Bucket=bucket)
+        self.scheme = scheme
+        self.uploads, self.results = make_bucket(scheme), make_bucket(scheme)
+        self.name = self.uploads.rpartition("/")[2]
 
     def upload(self, clip: Path, key: str) -> None:
         if self.scheme == "gs":
@@ -82,26 +76,17 @@ def encoded(key: str) -> str:
     return quote_plus(key, safe="/")
 
 
-@pytest.fixture(scope="module")
-def environments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict[str, str]]]:
-    folder = tmp_path_factory.mktemp("stores")
-    with google(folder) as gs_env, amazon(folder) as s3_env:
-        yield {"gs": gs_env, "s3": s3_env}
-
-
 @pytest.fixture(params=["gs", "s3"])
 def store(
     request: pytest.FixtureRequest,
-    environments: dict[str, dict[str, str]],
+    bucket_servers: dict[str, dict[str, str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Store]:
-    for name, value in environments[request.param].items():
+    for name, value in bucket_servers[request.param].items():
         monkeypatch.setenv(name, value)
-    gcs._client.cache_clear()
-    s3._client.cache_clear()
+    forget_clients()
     yield Store(request.param)
-    gcs._client.cache_clear()
-    s3._client.cache_clear()
+    forget_clients()
 
 
 @pytest.fixture

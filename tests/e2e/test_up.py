@@ -14,15 +14,17 @@ from typing import Any
 import psutil
 import pytest
 
+from shoal.client import Client
 from shoal.embedded.stack import free_port
 from tests import media
 from tests.conftest import SHOAL
-from tests.processes import ROOT, eventually
+from tests.processes import ROOT, eventually, is_over
 
 
 def environment(engine: str) -> dict[str, str]:
-    """A worker imports its engine from here."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "SHOAL_ENGINE": engine}
+    """A worker imports its engine from here; leases are short enough for a test."""
+    lease = {"SHOAL_BEAT_S": "0.5", "SHOAL_LEASE_S": "4"}
+    return {**os.environ, **lease, "PYTHONPATH": str(ROOT), "SHOAL_ENGINE": engine}
 
 
 class Up:
@@ -31,6 +33,7 @@ class Up:
     def __init__(self, folder: Path, port: int, engine: str = "tests.fakes:Slow") -> None:
         self.folder = folder
         self.url = f"http://127.0.0.1:{port}"
+        self.client = Client(self.url)
         self.log = folder.parent / f"up-{port}.log"
         env = environment(engine) | {"SHOAL_WORK_DIR": str(folder.parent / "work")}
         command = [*SHOAL, "up", "--port", str(port), "--data-dir", str(folder)]
@@ -49,7 +52,7 @@ class Up:
         return json.loads(done.stdout)
 
     def state(self, job_id: str) -> str:
-        return str(self.cli("show", job_id)["state"])
+        return self.client.get(job_id).state
 
     def children(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
@@ -59,11 +62,12 @@ class Up:
         return found
 
     def end(self) -> None:
+        self.client.close()
         if self.process.poll() is None:
             children = self.children()
             self.process.kill()
             self.process.wait()
-            assert not psutil.wait_procs(children, timeout=30)[1]
+            eventually(lambda: all(is_over(child) for child in children), "all to end", 30)
 
 
 @pytest.fixture
@@ -90,7 +94,7 @@ def test_an_interrupted_video_continues_at_the_next_start(
     up: Up, clip: Path, sig: signal.Signals
 ) -> None:
     job_id = submit(up, clip)
-    eventually(lambda: up.cli("show", job_id)["progress"]["frames"] > 3, "the first frames")
+    eventually(lambda: up.client.get(job_id).progress.frames > 3, "the first frames")
     children = up.children()
     up.process.send_signal(sig)
     assert up.process.wait(timeout=60) == 0
@@ -107,7 +111,7 @@ def test_an_interrupted_video_continues_at_the_next_start(
 
 def test_nothing_outlives_a_killed_stack_and_its_video_continues(up: Up, clip: Path) -> None:
     job_id = submit(up, clip)
-    eventually(lambda: up.cli("show", job_id)["progress"]["frames"] > 3, "the first frames")
+    eventually(lambda: up.client.get(job_id).progress.frames > 3, "the first frames")
     up.end()  # kill -9; looks that all its children are gone
     again = Up(up.folder, free_port()).ready()
     try:

@@ -19,7 +19,7 @@ from tests.integration.test_cli import (
     document,
     shoal as shoal_command,  # noqa: F401
 )
-from tests.integration.test_storage_buckets import bucket, environments  # noqa: F401
+from tests.integration.test_storage_buckets import bucket  # noqa: F401
 from tests.serving import publish, take
 from tests.tables import WRITTEN, write_results
 

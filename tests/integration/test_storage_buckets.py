@@ -26,46 +26,29 @@ from shoal.settings import Settings
 from shoal.storage import gcs, s3, storage_for
 from shoal.storage.base import MARKER, Storage
 from tests import media
-from tests.buckets import amazon, google
+from tests.buckets import forget_clients, make_bucket
 from tests.processes import Processes
-
-
-@pytest.fixture(scope="module")
-def environments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict[str, str]]]:
-    """Both servers, and the environment that leads to each."""
-    folder = tmp_path_factory.mktemp("buckets")
-    with google(folder) as gs_env, amazon(folder) as s3_env:
-        yield {"gs": gs_env, "s3": s3_env}
 
 
 @pytest.fixture(params=["gs", "s3", "s3-versioned"])
 def bucket(
     request: pytest.FixtureRequest,
-    environments: dict[str, dict[str, str]],
+    bucket_servers: dict[str, dict[str, str]],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> Iterator[str]:
     """The URI of an empty bucket."""
     scheme, _, versioned = request.param.partition("-")
-    for name, value in environments[scheme].items():
+    for name, value in bucket_servers[scheme].items():
         monkeypatch.setenv(name, value)
     forget_clients()
-    name = "b" + os.urandom(6).hex()
-    if scheme == "gs":
-        gcs._client().create_bucket(name)
-    else:
-        s3._client().create_bucket(Bucket=name)
-        if versioned:
-            s3._client().put_bucket_versioning(
-                Bucket=name, VersioningConfiguration={"Status": "Enabled"}
-            )
-    yield f"{scheme}://{name}"
+    uri = make_bucket(scheme)
+    if versioned:
+        s3._client().put_bucket_versioning(
+            Bucket=uri.rpartition("/")[2], VersioningConfiguration={"Status": "Enabled"}
+        )
+    yield uri
     forget_clients()
-
-
-def forget_clients() -> None:
-    gcs._client.cache_clear()
-    s3._client.cache_clear()
 
 
 @pytest.fixture
@@ -295,12 +278,12 @@ def test_a_video_in_a_bucket_becomes_results_in_the_bucket(
     put: Put,
     storage: Storage,
     processes: Processes,
-    environments: dict[str, dict[str, str]],
+    bucket_servers: dict[str, dict[str, str]],
     tmp_path: Path,
 ) -> None:
     media.write_video(tmp_path / "match.mp4", frames=25, fps=25)
     uri = put("soccer/match 1.mp4", (tmp_path / "match.mp4").read_bytes())
-    processes.env |= {**environments[uri.partition(":")[0]], "SHOAL_RESULTS": f"{bucket}/results"}
+    processes.env |= {**bucket_servers[uri.partition(":")[0]], "SHOAL_RESULTS": f"{bucket}/results"}
     client: Client = processes.api()
     processes.worker()
     job = client.submit(uri, ["person"], sample_fps=0)

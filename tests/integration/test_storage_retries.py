@@ -14,18 +14,11 @@ from shoal.settings import Settings
 from shoal.storage import gcs, s3, storage_for
 from shoal.storage.base import Storage
 from tests import media
-from tests.buckets import amazon, google
+from tests.buckets import forget_clients, make_bucket
 from tests.flaky import Flaky, flaky
 from tests.processes import Processes
 
 ADDRESS = {"gs": "STORAGE_EMULATOR_HOST", "s3": "AWS_ENDPOINT_URL_S3"}
-
-
-@pytest.fixture(scope="module")
-def environments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict[str, str]]]:
-    folder = tmp_path_factory.mktemp("buckets")
-    with google(folder) as gs_env, amazon(folder) as s3_env:
-        yield {"gs": gs_env, "s3": s3_env}
 
 
 @pytest.fixture(params=["gs", "s3"])
@@ -36,10 +29,10 @@ def scheme(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def network(
-    scheme: str, environments: dict[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+    scheme: str, bucket_servers: dict[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Flaky]:
     """What lies between the clients and the bucket."""
-    env = environments[scheme]
+    env = bucket_servers[scheme]
     with flaky(env[ADDRESS[scheme]]) as proxy:
         for name, value in (env | {ADDRESS[scheme]: proxy.url}).items():
             monkeypatch.setenv(name, value)
@@ -48,20 +41,10 @@ def network(
     forget_clients()
 
 
-def forget_clients() -> None:
-    gcs._client.cache_clear()
-    s3._client.cache_clear()
-
-
 @pytest.fixture
 def bucket(scheme: str, network: Flaky) -> str:
     """The URI of an empty bucket."""
-    name = "b" + os.urandom(6).hex()
-    if scheme == "gs":
-        gcs._client().create_bucket(name)
-    else:
-        s3._client().create_bucket(Bucket=name)
-    return f"{scheme}://{name}"
+    return make_bucket(scheme)
 
 
 @pytest.fixture

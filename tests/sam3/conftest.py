@@ -14,7 +14,7 @@ import torch
 from tests.sam3 import tiny
 from worker.predictors.sam3.predictor import Sam3Predictor
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # for so small tensors a second one costs more than it does
 
 
 @pytest.fixture(scope="session")

@@ -216,10 +216,11 @@ def test_the_lookahead_changes_nothing(forgetful: Path, lookahead: int) -> None:
 
 
 CONTINUE = """
-import pickle, sys
+import pickle, sys, torch
 from pathlib import Path
 from tests.sam3 import tiny, videos
 from worker.predictors.sam3.predictor import Sam3Predictor
+torch.set_num_threads(1)
 checkpoint, cut, frames, folder = sys.argv[1:]
 state, query = pickle.loads((Path(folder) / "state").read_bytes())
 session = Sam3Predictor(checkpoint).open(videos.INFO, query, state)

@@ -16,17 +16,18 @@ from tests.sam3 import videos
 from worker.predictors.base import Query
 from worker.predictors.sam3.predictor import Sam3Predictor
 
-FRAMES, CUT = 40, 17
+FRAMES, CUT = 30, 17
 
 # A checkpoint, its prompts, and the lookahead: 17 frames fill no batch of 4.
 CASES = [("forgetful", ("a",), 1), ("reconditioning", ("a", "bc"), 4)]
 
 CONTINUE = """
-import pickle, sys
+import pickle, sys, torch
 from pathlib import Path
 from tests.sam3 import tiny, videos
 from worker.predictors.base import Query
 from worker.predictors.sam3.predictor import Sam3Predictor
+torch.set_num_threads(1)
 checkpoint, cut, frames, lookahead, folder, *prompts = sys.argv[1:]
 predictor = Sam3Predictor(checkpoint, lookahead=int(lookahead))
 state = (Path(folder) / "state").read_bytes()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from worker.predictors.base import FrameResult
+from worker.sinks.table import TableSink
 from worker.video.frame import Frame
 from worker.video.planes import planes
 
@@ -28,19 +27,11 @@ TIMES_AROUND = 2.0
 AROUND = 4  # frames on either side
 
 
-class LightSink:
+class LightSink(TableSink):
     """Parquet with one row per frame: its histograms, from which no picture can be made."""
 
     name = "light"
-
-    def __init__(self, path: Path) -> None:
-        """``path`` is written to from the first ``write`` on."""
-        self._path = path
-        self._rows: list[bytes] = []
-
-    @cached_property
-    def _writer(self) -> pq.ParquetWriter:
-        return pq.ParquetWriter(self._path, SCHEMA, compression="zstd")
+    schema = SCHEMA
 
     def write(self, frame: Frame, result: FrameResult) -> None:
         shares = []
@@ -48,23 +39,10 @@ class LightSink:
             levels = plane[::STEP, ::STEP] // (256 // bins)
             counts = np.bincount(levels.ravel(), minlength=bins)
             shares.append(counts / counts.sum())
-        self._rows.append(np.round(np.concatenate(shares) * SCALE).astype("<u2").tobytes())
+        light = np.round(np.concatenate(shares) * SCALE).astype("<u2").tobytes()
+        self._rows.append((light,))
         if len(self._rows) >= GROUP_ROWS:
-            self._flush()
-
-    def close(self) -> None:
-        self._flush()
-        self._writer.close()
-
-    def abort(self) -> None:
-        with contextlib.suppress(OSError, pa.ArrowException):
-            self._writer.close()
-        self._path.unlink(missing_ok=True)
-
-    def _flush(self) -> None:
-        column = pa.array(self._rows, SCHEMA.field(0).type)
-        self._writer.write_batch(pa.RecordBatch.from_arrays([column], schema=SCHEMA))
-        self._rows.clear()
+            self.flush()
 
 
 def scene_starts(path: Path) -> NDArray[np.bool_]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from worker.predictors.base import FrameResult
 from worker.sinks import rle
+from worker.sinks.table import TableSink
 from worker.video.frame import Frame, VideoInfo
 
 COLUMNS: dict[str, pa.DataType] = {
@@ -31,29 +28,25 @@ COLUMNS: dict[str, pa.DataType] = {
 }
 SCHEMA = pa.schema(COLUMNS)
 
-# A row group is written when it holds this much, so that memory does not grow with the video.
+# A row group is written when it holds this much.
 GROUP_ROWS = 5_000
 GROUP_RLE_CHARS = 2 << 20
 
 
-class MasksSink:
+class MasksSink(TableSink):
     """Parquet with the columns of ``COLUMNS``.
 
     ``pycocotools.mask.decode({"size": [height, width], "counts": rle})`` gives a row's mask.
     """
 
     name = "masks"
+    schema = SCHEMA
 
     def __init__(self, path: Path, video: VideoInfo) -> None:
-        """``path`` is written to from the first ``write`` on; ``video`` is the source."""
-        self._path = path
+        """``path`` is written to from the first group on; ``video`` is the source."""
+        super().__init__(path)
         self._size = video.height, video.width
-        self._rows: list[tuple[Any, ...]] = []
         self._rle_chars = 0
-
-    @cached_property
-    def _writer(self) -> pq.ParquetWriter:
-        return pq.ParquetWriter(self._path, SCHEMA, compression="zstd")
 
     def write(self, frame: Frame, result: FrameResult) -> None:
         height, width = self._size
@@ -75,21 +68,8 @@ class MasksSink:
                 )
             )
         if len(self._rows) >= GROUP_ROWS or self._rle_chars >= GROUP_RLE_CHARS:
-            self._flush()
+            self.flush()
 
-    def close(self) -> None:
-        if self._rows:
-            self._flush()
-        self._writer.close()
-
-    def abort(self) -> None:
-        with contextlib.suppress(OSError, pa.ArrowException):
-            self._writer.close()
-        self._path.unlink(missing_ok=True)
-
-    def _flush(self) -> None:
-        columns = zip(*self._rows, strict=True)
-        arrays = [pa.array(column, kind.type) for column, kind in zip(columns, SCHEMA, strict=True)]
-        self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=SCHEMA))
-        self._rows.clear()
+    def flush(self) -> None:
+        super().flush()
         self._rle_chars = 0
