@@ -117,5 +117,5 @@ def _y(value: float, peak: int) -> float:
 
 def _ceiling(value: int) -> int:
     """The next round number, so that the axis does not jump with every video."""
-    rounds = (factor * int(10**power) for power in range(8) for factor in (1, 2, 4, 6, 8))
+    rounds = (factor * int(10**power) for power in itertools.count() for factor in (1, 2, 4, 6, 8))
     return next(number for number in rounds if number >= max(4, value))
