@@ -57,7 +57,7 @@ def test_nothing_grows_over_800_frames(tmp_path: Path) -> None:
         max_num_objects=1,
     )
     process = psutil.Process()
-    session = Sam3Predictor(str(checkpoint), lookahead=4).open(videos.INFO, Query(("a",)))
+    session = Sam3Predictor(str(checkpoint)).open(videos.INFO, Query(("a",)))
     sizes, items, tensors, resident = {}, {}, {}, {}
     renewed = set()
     for frame in videos.stream(800):
