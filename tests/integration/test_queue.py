@@ -49,6 +49,26 @@ def test_record_and_queue_entry_appear_together(queue: JobQueue) -> None:
     assert queue.records.get(record.id) == record
 
 
+@pytest.mark.parametrize("name", ["⚽ 🏀 é.mp4", "a\0b\x01.mp4", '\u2028 x"\\/%20.mp4'])
+def test_any_text_comes_back_as_it_was(queue: JobQueue, name: str) -> None:
+    wanted = JobSpec(
+        uri=f"s3://b/{name}", version=name, size=1, prompts=(name,), results="s3://b/out"
+    )
+    record, _ = queue.submit(wanted)
+    assert queue.records.get(record.id) == record
+    assert queue.records.get(record.id).spec == wanted
+    assert queue.submit(wanted)[1] is False
+
+
+def test_new_jobs_of_many_are_queued_and_the_others_told(queue: JobQueue) -> None:
+    known, _ = queue.submit(spec("1.mp4"))
+    specs = [spec(f"{number}.mp4") for number in range(3)]
+    assert queue.submit_new([*specs, specs[0]], batch="b") == [specs[1], specs[0]]
+    assert queued_ids(queue) == [known.id, specs[0].id, specs[2].id]
+    assert queue.records.get(specs[2].id).batches == ["b"]
+    assert queue.submit_new([]) == []
+
+
 def test_the_same_job_submitted_at_once_by_many_is_queued_once(
     queue: JobQueue, settings: Settings
 ) -> None:
