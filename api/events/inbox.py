@@ -91,8 +91,13 @@ class Inbox:
     async def _take(self, sender: str, events: Iterable[Event]) -> Receipt:
         rules = self._rules.current()
         wishes, skips = [], []
+        failed: ShoalError | None = None
         for event in events:
-            found = event if isinstance(event, Skip) else await self._judged(event, rules)
+            try:
+                found = event if isinstance(event, Skip) else await self._judged(event, rules)
+            except ShoalError as error:  # the others of one message are not to wait for it
+                failed = failed or error
+                continue
             if isinstance(found, Skip):
                 skips.append(found)
             else:
@@ -106,6 +111,8 @@ class Inbox:
             with redis_errors():
                 await run_in_threadpool(self._skipped.note, sender, skips)
         self._count(sender, receipt, skips)
+        if failed:
+            raise failed
         return receipt
 
     @staticmethod

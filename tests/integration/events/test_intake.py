@@ -19,6 +19,7 @@ from shoal.queue import JobQueue, open_queue
 from shoal.rules_file import RulesFile
 from shoal.settings import Settings
 from tests import events
+from tests.buckets import forget_clients
 from tests.events import KEY, Internet, Signer, payload
 from tests.integration.events.conftest import BEARER, gcs, s3
 from tests.integration.test_api_videos import code_of
@@ -141,6 +142,26 @@ def test_each_of_many_records_is_judged_on_its_own(http: httpx.Client, queue: Jo
         "queued": 2,
         "skipped": 2,
     }
+
+
+def test_one_that_cannot_be_looked_at_does_not_keep_the_others_waiting(
+    http: httpx.Client, queue: JobQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = {
+        "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{free_port()}",  # where nothing listens
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+    }
+    for name, value in away.items():
+        monkeypatch.setenv(name, value)
+    forget_clients()
+    unknown = events.s3_payload("matches", "soccer/1.mp4", eTag="", versionId="")["Records"]
+    known = events.s3_payload("matches", "soccer/2.mp4")["Records"]
+    answer = s3(http, {"Records": [*unknown, *known]}, **BEARER)
+    assert code_of(answer) == (503, "storage_unavailable")  # the sender tries again
+    (record,), _ = queue.records.page()
+    assert record.spec.uri == "s3://matches/soccer/2.mp4"
+    forget_clients()
 
 
 def test_no_key_leads_out_of_the_results(
