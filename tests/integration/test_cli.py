@@ -338,6 +338,11 @@ def test_a_name_cannot_steer_the_terminal(shoal: Run, client: Client, settings: 
         assert "[red].mp4" in run.stdout
 
 
+def take_interrupts() -> None:
+    """In a new process: a shell that starts the tests in the background has it ignore them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def press_ctrl_c(process: subprocess.Popen[str]) -> int:
     """Its exit code. As a person would, press again if nothing happens: Python drops an interrupt
     that comes within a destructor."""
@@ -354,7 +359,11 @@ def test_ctrl_c_leaves_the_job_running(
 ) -> None:
     job_id = client.submit(video.as_uri(), ["person"]).id
     watching = subprocess.Popen(
-        [*SHOAL, "watch", job_id], env=environment(api_url), stderr=subprocess.PIPE, text=True
+        [*SHOAL, "watch", job_id],
+        env=environment(api_url),
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=take_interrupts,
     )
     assert watching.stderr is not None
     assert job_id[:12] in watching.stderr.readline()
