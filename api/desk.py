@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -33,7 +32,7 @@ class Desk:
         self._queue = queue
         self._submitter = submitter
         self._settings = settings
-        self._files = Together(self._find_files)
+        self._files = Together(self._find_each)
 
     async def take(self, submission: Submission) -> tuple[Record, bool]:
         """The job of a submission, and whether this call put it on the queue.
@@ -59,14 +58,15 @@ class Desk:
 
     async def _find(self, uri: str) -> Found:
         """As ``find``. Files share a thread: a disk that hangs holds up no other request."""
-        if not uri.startswith("file://"):
-            return await run_in_threadpool(find, uri, self._settings)
-        found = await self._files.put(uri)
+        if uri.startswith("file://"):
+            found = await self._files.put(uri)
+        else:
+            (found,) = await self._find_each([uri])
         if isinstance(found, ShoalError):
             raise found
         return found
 
-    async def _find_files(self, uris: Sequence[str]) -> Sequence[Found | ShoalError]:
+    async def _find_each(self, uris: Sequence[str]) -> Sequence[Found | ShoalError]:
         return await run_in_threadpool(find_each, uris, self._settings)
 
 
@@ -97,13 +97,13 @@ def check_asked(submission: Submission) -> Asked:
         InvalidPrompt, InvalidVisualPrompt, UnknownPrompt, UnknownEngine, UnsupportedByEngine
         InvalidOutput
     """
-    objects = clean_objects(submission.objects)
-    options, removals = submission.options, tuple(submission.remove_objects)
+    options, objects = submission.options, clean_objects(submission.objects)
     named = outputs.prompts_of(options.outputs)
     prompts = clean_prompts([*submission.prompts, *named], may_lack=bool(objects))
     outputs.check_fits(options.outputs, labels(prompts, objects), max_objects=options.max_objects)
-    engines.check(options.engine, prompts, engines.features(options, objects, removals))
-    return Asked(prompts, objects, removals, options)
+    asked = Asked(prompts, objects, tuple(submission.remove_objects), options)
+    engines.check(options.engine, prompts, asked.features)
+    return asked
 
 
 def depends_on_workers(asked: Asked) -> bool:
@@ -131,40 +131,41 @@ def check_workers(asked: Asked, queue: JobQueue) -> None:
         engines.check_devices(engine, (worker.device for worker in workers))
 
 
-def find(uri: str, settings: Settings, video: ObjectInfo | None = None) -> Found:
+def find(uri: str, storage: Storage, settings: Settings, video: ObjectInfo | None = None) -> Found:
     """Look at a video; reads no more of it than its size.
 
     Args:
         video: what its storage says of it, where that is known.
 
     Raises:
-        UnsupportedLocation, LocationForbidden, SourceNotFound, StorageUnavailable
+        LocationForbidden, SourceNotFound, StorageUnavailable
+        UnsupportedLocation
         VideoTooLarge: more bytes than SHOAL_MAX_VIDEO_BYTES.
     """
-    return _find(uri, storage_for(uri, settings), settings, video)
-
-
-def find_each(uris: Sequence[str], settings: Settings) -> list[Found | ShoalError]:
-    """As ``find``, of videos in one storage; instead of one that cannot be had, the reason."""
-    storage = storage_for(uris[0], settings)
-    found: list[Found | ShoalError] = []
-    for uri in uris:
-        try:
-            found.append(_find(uri, storage, settings))
-        except ShoalError as error:
-            found.append(error)
-    return found
-
-
-def _find(uri: str, storage: Storage, settings: Settings, video: ObjectInfo | None = None) -> Found:
     video = video or storage.stat(uri)
     if video.size > settings.max_video_bytes:
         raise VideoTooLarge(
             f"the video has {video.size} bytes, {settings.max_video_bytes} is the limit"
         )
-    if video.uri.startswith(_prefix(settings.uploads_dir)):  # by its name alone
+    if settings.is_upload(video.uri):  # by its name alone
         return Found(video, PurePosixPath(unquote(urlsplit(video.uri).path)).stem)
     return Found(video, storage.key(video.uri))
+
+
+def find_each(uris: Sequence[str], settings: Settings) -> list[Found | ShoalError]:
+    """As ``find``, of videos in one storage; instead of one that cannot be had, the reason.
+
+    Raises:
+        UnsupportedLocation: there is no such storage.
+    """
+    storage = storage_for(uris[0], settings)
+    found: list[Found | ShoalError] = []
+    for uri in uris:
+        try:
+            found.append(find(uri, storage, settings))
+        except ShoalError as error:
+            found.append(error)
+    return found
 
 
 def specify(asked: Asked, found: Found, settings: Settings) -> JobSpec:
@@ -180,9 +181,3 @@ def specify(asked: Asked, found: Found, settings: Settings) -> JobSpec:
         options=asked.options,
         results=results_folder(settings.results_root, key),
     )
-
-
-@lru_cache(maxsize=4)
-def _prefix(folder: Path) -> str:
-    """What the URIs of all files below a folder begin with."""
-    return folder.as_uri() + "/"

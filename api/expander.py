@@ -165,7 +165,8 @@ class Expander:
         """
         try:
             asked = check_asked(submission_of(batch.work, uri))
-            return specify(asked, find(uri, self._settings, info), self._settings)
+            found = find(uri, storage_for(uri, self._settings), self._settings, info)
+            return specify(asked, found, self._settings)
         except ShoalError as error:
             if error.transient:
                 raise

@@ -20,7 +20,7 @@ from api.together import Together
 from shoal import tracing
 from shoal.creation import CREATE
 from shoal.jobs import JobSpec
-from shoal.queue import SOCKET_TIMEOUT_S, JobQueue, redis_errors
+from shoal.queue import SOCKET, JobQueue, redis_errors
 from shoal.records import Record
 from shoal.settings import Settings
 
@@ -37,13 +37,8 @@ class Submitter:
 
     def __init__(self, settings: Settings, queue: JobQueue) -> None:
         self._queue = queue
-        self._redis = Redis.from_url(
-            settings.redis_url,
-            socket_connect_timeout=5,
-            socket_timeout=SOCKET_TIMEOUT_S,
-            socket_keepalive=True,
-            retry=Retry(ConstantBackoff(0.1), 1),
-        )
+        retry = Retry(ConstantBackoff(0.1), 1)
+        self._redis = Redis.from_url(settings.redis_url, **SOCKET, retry=retry)
         self._script = self._redis.register_script(CREATE)
         self._together = Together(self._create)
 

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 A = TypeVar("A")
 B = TypeVar("B")
 
-AT_ONCE = 100
+AT_ONCE = 100  # of a lot: whatever does it has a moment for others in between
 
 
 class Together(Generic[A, B]):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import redis
 from redis import Redis
@@ -31,7 +31,12 @@ from shoal.settings import Settings
 T = TypeVar("T")
 
 PROCESS = "worker.parent.process_video"  # the only function a worker runs
-SOCKET_TIMEOUT_S = 15  # a Redis that hangs is one that is away
+# Of every connection. A Redis that hangs is one that is away.
+SOCKET: dict[str, Any] = {
+    "socket_connect_timeout": 5,
+    "socket_timeout": 15,
+    "socket_keepalive": True,
+}
 MAX_CALLBACKS = 16  # URLs that are told of one job
 FAILED_TTL_S = 7 * 24 * 3600  # how long RQ's own tools show a failed job
 
@@ -55,7 +60,7 @@ class JobQueue:
         self.failed = FailedJobRegistry(name, connection=connection, serializer=JSONSerializer)
         entries = EntryTemplate(self.rq, self._rq_job(SAMPLE_ID))
         self.creation = Creation(self.records, entries)
-        self._create = connection.register_script(CREATE)
+        self._script = connection.register_script(CREATE)
 
     @property
     def leases_key(self) -> str:
@@ -85,8 +90,7 @@ class JobQueue:
             The job's record, and whether this call put it on the queue.
         """
         new = self.new(spec, callback, batch)
-        with redis_errors():
-            (found,) = self._create(**self.creation.call([new]), client=None)
+        (found,) = self._create([new])
         answer = self.creation.answer(new, found, again)
         return answer or self._change(new, callback, again, batch)
 
@@ -95,9 +99,13 @@ class JobQueue:
     ) -> list[JobSpec]:
         """Queue those jobs that are not known, all in one call; gives the others."""
         new = [self.new(spec, callback, batch) for spec in specs]
+        return [spec for spec, known in zip(specs, self._create(new), strict=True) if known]
+
+    def _create(self, new: Sequence[Record]) -> list[list[Any]]:
+        """For each record what there was in its place; where there was nothing it is written."""
         with redis_errors():
-            found = self._create(**self.creation.call(new), client=None)
-        return [spec for spec, known in zip(specs, found, strict=True) if known]
+            found: list[list[Any]] = self._script(**self.creation.call(new), client=None)
+        return found
 
     def new(self, spec: JobSpec, callback: str = "", batch: str = "") -> Record:
         """The record of a job that is submitted now."""
@@ -349,12 +357,7 @@ def connect(settings: Settings, *, attempts_s: float = 0.0) -> Redis:
     Raises:
         RedisUnavailable: it does not answer.
     """
-    connection = Redis.from_url(
-        settings.redis_url,
-        socket_connect_timeout=5,
-        socket_timeout=SOCKET_TIMEOUT_S,
-        socket_keepalive=True,
-    )
+    connection = Redis.from_url(settings.redis_url, **SOCKET)
     deadline = time.monotonic() + attempts_s
     while True:
         try:

@@ -94,7 +94,7 @@ class Record(BaseModel):
 
     def fields(self) -> dict[Any, Any]:
         """As Redis hash fields: text and numbers as they are, the rest as JSON; no defaults."""
-        values = ((name, getattr(self, name), default) for name, default in _DEFAULTS)
+        values = ((name, getattr(self, name), default) for name, default in _DEFAULTS.items())
         return {name: encode_field(value) for name, value, default in values if value != default}
 
     @classmethod
@@ -115,10 +115,9 @@ class Record(BaseModel):
         return cls.model_validate(values)
 
 
-_DEFAULTS = tuple(
-    (name, each.get_default(call_default_factory=True))
-    for name, each in Record.model_fields.items()
-)
+_DEFAULTS = {
+    name: each.get_default(call_default_factory=True) for name, each in Record.model_fields.items()
+}
 
 
 class AttemptRecord(BaseModel):
@@ -277,7 +276,7 @@ class Records:
             pipe.hset(self.key(record.id), mapping=kept)
         if not INDEXED.isdisjoint(changes):
             known = {name: value for name, value in changes.items() if value is not None}
-            cleared = {name: default for name, default in _DEFAULTS if name in gone}
+            cleared = {name: _DEFAULTS[name] for name in gone}
             self.indexes.move(pipe, record, record.model_copy(update=known | cleared))
 
     def end_attempt(

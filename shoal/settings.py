@@ -138,10 +138,20 @@ class Settings(BaseSettings):
     def uploads_dir(self) -> Path:
         return self.data_dir / "uploads"
 
+    def is_upload(self, uri: str) -> bool:
+        """Whether a URI leads to a file that came in by ``PUT /uploads``."""
+        return uri.startswith(_uri(self.uploads_dir))
+
     @property
     def readable_roots(self) -> tuple[Path, ...]:
         """Where file:// may point: the data directory always, and what was configured."""
         return (self.data_dir, *(root.expanduser() for root in self.file_roots))
+
+
+@lru_cache(maxsize=4)
+def _uri(folder: Path) -> str:
+    """What the URIs of all files below a folder begin with."""
+    return folder.as_uri() + "/"
 
 
 @lru_cache(maxsize=1)

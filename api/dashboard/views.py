@@ -104,7 +104,7 @@ def video(queue: JobQueue, settings: Settings, job_id: str) -> dict[str, Any]:
         "eta_s": _eta(record),
         "attempts": queue.records.attempts(job_id)[::-1],
         "events": [e for e in reversed(events) if e.event != "progress"][:MAX_EVENTS],
-        "is_upload": record.spec.uri.startswith(settings.uploads_dir.as_uri() + "/"),
+        "is_upload": settings.is_upload(record.spec.uri),
         "tracks": _tracks(record, settings),
         "sheet": _sheet(record),
     }
