@@ -7,7 +7,6 @@ many times the same number of videos; it lasts from the first submit to the last
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
@@ -25,6 +24,7 @@ if not __package__:  # run by its path: benchmarks are not installed
     sys.path.insert(0, str(ROOT))
 
 from benchmarks.clip import write  # noqa: E402
+from benchmarks.options import clip_parser, parse  # noqa: E402
 from benchmarks.report import machine, print_table  # noqa: E402
 from benchmarks.waiting_engine import WAIT  # noqa: E402
 from shoal.embedded.stack import free_port  # noqa: E402
@@ -116,16 +116,12 @@ def run(count: int, videos: int, clip: Path, settings: Settings, queue: JobQueue
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clip", type=Path, default=os.environ.get("SHOAL_SAMPLE_CLIP"))
-    parser.add_argument("--json", action="store_true", help="figures as JSON on the last line")
+    parser = clip_parser(__doc__, "what the videos are made of")
     parser.add_argument("--frames", type=int, default=120, help="of a video")
     parser.add_argument("--wait", type=float, default=0.4, help="seconds per frame")
     parser.add_argument("--videos", type=int, default=2, help="per worker")
     parser.add_argument("--rounds", type=int, default=1)
-    args = parser.parse_args()
-    if args.clip is None:
-        parser.error("no clip: give --clip, or run 'make dev' and set SHOAL_SAMPLE_CLIP")
+    args = parse(parser)
 
     seconds: dict[int, list[float]] = {count: [] for count in WORKERS}
     with tempfile.TemporaryDirectory() as name, valkey(Path(name)) as settings:
