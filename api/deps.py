@@ -11,12 +11,15 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from api.auth import needs
-from api.desk import Desk
-from shoal.queue import JobQueue, redis_errors
-from shoal.rules_file import RulesFile
+from api.bucket_uploads import BucketUploads
+from api.middleware.auth import needs
+from api.storage_calls import StorageCalls
+from api.submissions import Submissions
+from shoal.ingest.rules_file import RulesFile
+from shoal.model.token import Scope
+from shoal.queue.connection import redis_errors
+from shoal.queue.queue import JobQueue
 from shoal.settings import Settings
-from shoal.tokens import Scope
 
 
 async def _settings(request: Request) -> Settings:
@@ -34,15 +37,27 @@ async def _queue(request: Request) -> AsyncIterator[JobQueue]:
         yield request.app.state.queue
 
 
-async def _desk(request: Request) -> Desk:
-    desk: Desk = request.app.state.desk
-    return desk
+async def _submissions(request: Request) -> Submissions:
+    submissions: Submissions = request.app.state.submissions
+    return submissions
+
+
+async def _storage(request: Request) -> StorageCalls:
+    storage: StorageCalls = request.app.state.storage
+    return storage
+
+
+async def _bucket_uploads(request: Request) -> BucketUploads | None:
+    uploads: BucketUploads | None = request.app.state.bucket_uploads
+    return uploads
 
 
 SettingsDep = Annotated[Settings, Depends(_settings)]
 RulesDep = Annotated[RulesFile, Depends(_rules)]
-DeskDep = Annotated[Desk, Depends(_desk)]
+SubmissionsDep = Annotated[Submissions, Depends(_submissions)]
 QueueDep = Annotated[JobQueue, Depends(_queue)]
+BucketUploadsDep = Annotated[BucketUploads | None, Depends(_bucket_uploads)]
+StorageDep = Annotated[StorageCalls, Depends(_storage)]
 
 # What the caller's token must be good for. Each router has READ; what changes something says more.
 READ, SUBMIT, ADMIN = needs(Scope.READ), needs(Scope.SUBMIT), needs(Scope.ADMIN)

@@ -1,4 +1,4 @@
-"""``/docs``: the API's reference, from files of our own machine's."""
+"""``/docs``: the API reference, served without files from other hosts."""
 
 from __future__ import annotations
 

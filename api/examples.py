@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from shoal.outputs import USUAL
+from shoal.model.outputs import USUAL
 
 Responses = dict[int | str, dict[str, Any]]  # FastAPI's "responses="
 
@@ -25,6 +25,10 @@ POINTING: dict[str, Any] = {
         {"label": "person", "object": "referee", "frame": 0, "points": [[640, 310, 1]]},
     ],
     "remove_objects": [{"object_id": 7, "frame": 120}],
+    "exemplars": [
+        {"prompt": "person", "frame": 0, "box": [40, 200, 96, 360]},
+        {"prompt": "person", "frame": 0, "box": [700, 210, 748, 352], "positive": False},
+    ],
     "options": {"sample_fps": 0, "max_objects": 20, "score_threshold": 0.6, "engine": "sam3"},
 }
 
@@ -36,15 +40,84 @@ UPLOAD: dict[str, Any] = {
 
 _OPTIONS: dict[str, Any] = {
     "sample_fps": 5.0,
+    "track_fps": None,
     "max_frames": 0,
     "max_objects": 0,
     "score_threshold": None,
     "engine": "auto",
     "sequence_fps": 1.0,
     "allow_truncated": False,
+    "deinterlace": "auto",
+    "split": "off",
     "direction": "forward",
     "start_frame": None,
+    "detect_every": 1,
+    "score_threshold_detection": None,
+    "det_nms_thresh": None,
+    "fill_hole_area": None,
+    "recondition_every_nth_frame": None,
+    "hotstart_delay": None,
+    "memory_temporal_stride_for_eval": 1,
     "outputs": [each.model_dump(mode="json") for each in USUAL],
+}
+
+PREVIEW_REQUEST: dict[str, Any] = {
+    "uri": "file:///srv/videos/match.mp4",
+    "prompts": ["person", "ball"],
+    "frames": 6,
+}
+
+PREVIEW_WAITS: dict[str, Any] = {
+    "id": JOB_ID,
+    "state": "waiting",
+    "uri": "file:///srv/videos/match.mp4",
+    "engine": "",
+    "video": None,
+    "frames": [],
+    "error": None,
+}
+
+PREVIEW: dict[str, Any] = PREVIEW_WAITS | {
+    "state": "running",
+    "engine": "cpu",
+    "video": {
+        "fps": 25.0,
+        "duration_s": 5400.0,
+        "tracked_fps": 15.0,
+        "start_scores": {"person": 0.5, "ball": 0.45},
+    },
+    "frames": [
+        {
+            "frame": 11250,
+            "exact": True,
+            "time_s": 450.0,
+            "width": 1280,
+            "height": 720,
+            "detect_s": 0.061,
+            "objects": [
+                {
+                    "prompt": "person",
+                    "object": "",
+                    "pointed": False,
+                    "score": 0.83,
+                    "box": [402.5, 210.0, 466.1, 371.9],
+                    "mask": {"size": [720, 1280], "counts": "Zmh82^h00N2O1O1N2N2O1"},
+                }
+            ],
+            "left_out": 0,
+            "picture": f"/previews/{JOB_ID}/pictures/0",
+        }
+    ],
+}
+
+FORECAST: dict[str, Any] = {
+    "sampled_fps": 0.0,
+    "reason": "",
+    "seconds": 0.0,
+    "cost": 0.0,
+    "all_frames": 0,
+    "all_frames_s": 0.0,
+    "all_frames_cost": 0.0,
 }
 
 QUEUED: dict[str, Any] = {
@@ -56,35 +129,91 @@ QUEUED: dict[str, Any] = {
         "prompts": ["person", "ball"],
         "objects": [],
         "remove_objects": [],
+        "exemplars": [],
+        "segment": None,
+        "base": "",
+        "edits": None,
         "options": _OPTIONS,
         "results": "file:///srv/shoal/results/match",
     },
     "state": "queued",
     "created_at": 1760000100.25,
     "queued_at": 1760000100.25,
+    "begun_at": None,
     "started_at": None,
     "finished_at": None,
     "attempt": 0,
     "failures": 0,
     "preemptions": 0,
     "model_deaths": 0,
+    "losses": 0,
+    "unsaved": 0,
     "worker": "",
     "host": "",
     "cancel_requested": False,
-    "progress": {"stage": "", "frames": 0, "frames_expected": 0, "fps": 0.0, "moved_at": 0.0},
+    "retry_at": None,
+    "progress": {
+        "stage": "",
+        "frames": 0,
+        "frames_expected": 0,
+        "fps": 0.0,
+        "moved_at": 0.0,
+        "forecast": FORECAST,
+    },
     "error": None,
     "results": {},
     "summary": {},
     "callbacks": [],
     "batches": [],
+    "deleting_at": None,
     "priority": "normal",
+    "share": {
+        "source": "token:app",
+        "priority": "normal",
+        "weight": 1,
+        "max_running": 0,
+        "owner": "app",
+    },
     "hourly_price": 0.0,
     "saved_at": None,
     "spent": {"seconds": 0.0, "cost": 0.0, "wasted_seconds": 0.0, "wasted_cost": 0.0},
+    "phase": "",
+    "plan": "",
+    "segment_count": 0,
+    "segments_spent": {"seconds": 0.0, "cost": 0.0, "wasted_seconds": 0.0, "wasted_cost": 0.0},
+    "segments": [],
+    "base": "",
+}
+
+REFINEMENT: dict[str, Any] = {
+    "remove": [3],
+    "merge": [[4, 7]],
+    "split": [{"object_id": 5, "frame": 120}],
+    "relabel": {"4": "dog"},
+}
+
+CORRECTION: dict[str, Any] = {"object_id": 3, "frame": 120, "points": [[301, 422, 1]]}
+
+REFINE_PLAN: dict[str, Any] = {
+    "id": "8d1e6f0c94b7a2535c0e71fa",
+    "exists": False,
+    "needs_model": True,
+    "continues_from_frame": 118,
+}
+
+REFINED: dict[str, Any] = QUEUED | {
+    "id": "8d1e6f0c94b7a2535c0e71fa",
+    "spec": QUEUED["spec"]
+    | {
+        "base": JOB_ID,
+        "edits": REFINEMENT | {"new_ids": [24], "labels": ["dog"]},
+    },
+    "base": JOB_ID,
 }
 
 SUCCEEDED: dict[str, Any] = QUEUED | {
     "state": "succeeded",
+    "begun_at": 1760000101.5,
     "started_at": 1760000101.5,
     "finished_at": 1760000113.0,
     "attempt": 1,
@@ -96,6 +225,7 @@ SUCCEEDED: dict[str, Any] = QUEUED | {
         "frames_expected": 150,
         "fps": 13.4,
         "moved_at": 1760000112.1,
+        "forecast": FORECAST | {"all_frames": 150, "seconds": 11.2, "all_frames_s": 11.2},
     },
     "results": {
         "match_segmented.mp4": 412331,
@@ -143,7 +273,7 @@ ATTEMPTS: dict[str, Any] = {
                 "transient": True,
                 "traceback": "",
             },
-            "log": ["12:01:10 INFO    worker.video_job: ..."],
+            "log": ["12:01:10 INFO    worker.pipeline.job: ..."],
         }
     ]
 }
@@ -184,10 +314,14 @@ ENGINES: dict[str, Any] = {
 
 QUEUE: dict[str, Any] = {
     "queued": 12,
+    "held": 0,
+    "startable": 12,
     "running": 1,
     "oldest_queued_s": 4.2,
     "paused": False,
     "jobs": {"queued": 12, "running": 1, "succeeded": 310, "failed": 2, "cancelled": 0},
+    "segments": {},
+    "split": 0,
     "workers": [
         {
             "name": "gpu-1",
@@ -244,11 +378,23 @@ TOKEN: dict[str, Any] = {
     "scope": "submit",
     "created_at": 1760000100.25,
     "created_by": "SHOAL_API_TOKENS[0]",
+    "priority": "normal",
+    "weight": 1,
+    "limits": {"queued": 0, "submissions_per_day": 0, "upload_bytes_per_day": 0},
 }
 
 NEW_TOKEN = TOKEN | {"secret": "shoal_" + "x" * 43}
 
 TOKENS: dict[str, Any] = {"items": [TOKEN]}
+
+STORAGE: dict[str, Any] = {
+    "items": [
+        {"where": "file:///data/uploads/", "what": "uploads", "files": 3, "bytes": 81233421},
+        {"where": "gs://matches-results/", "what": "results", "files": 812, "bytes": 9123344021},
+        {"where": "gs://matches-results/", "what": "segments", "files": 14, "bytes": 51233421},
+    ],
+    "unreadable": {},
+}
 
 BATCH_REQUEST: dict[str, Any] = {
     "name": "season 2025",
@@ -266,8 +412,12 @@ BATCH: dict[str, Any] = {
     "uris": 0,
     "prompts": ["soccer player", "ball"],
     "objects": [],
+    "exemplars": [],
     "options": _OPTIONS,
     "callback": "",
+    "priority": "low",
+    "weight": 1,
+    "max_running": 0,
     "objects_seen": 520,
     "videos": 498,
     "counts": {"queued": 300, "running": 8, "succeeded": 187, "failed": 3, "cancelled": 0},

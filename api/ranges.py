@@ -1,4 +1,4 @@
-"""The part of a file that a request asks for (RFC 9110, section 14)."""
+"""Parses the Range header (RFC 9110, section 14)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Part:
 
 
 class Unsatisfiable(Exception):
-    """The range lies beyond the end of the file."""
+    """The range is beyond the end of the file."""
 
 
 def parse_range(header: str | None, size: int) -> Part | None:

@@ -1,4 +1,4 @@
-"""Runs the API: checks where it binds, waits for Redis, serves until it is told to stop."""
+"""Runs the API: checks the address, waits for Redis, serves until it is stopped."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.app import create_app
-from api.auth import is_loopback
+from api.middleware.auth import is_loopback
 from shoal.errors import PortBusy, StackError, UnsafeBind
-from shoal.queue import connect
+from shoal.queue.connection import connect
 from shoal.settings import Settings
 
 REDIS_WAIT_S = 60.0
-MIN_TOKEN_CHARS = 16  # of a token that is not told to be weak
 STOP_WAIT_S = 3  # for open connections, from the signal on
 
 log = logging.getLogger(__name__)
@@ -37,9 +36,6 @@ def serve(settings: Settings) -> None:
         RedisUnavailable: Redis did not answer for a minute.
     """
     with listen(settings) as listener:
-        for number, token in enumerate(settings.api_tokens):
-            if len(token) < MIN_TOKEN_CHARS:
-                log.warning("SHOAL_API_TOKENS[%d] is short: see 'openssl rand -hex 32'", number)
         log.info("waiting for Redis")
         connect(settings, attempts_s=REDIS_WAIT_S).close()
         host, port = listener.getsockname()[:2]
@@ -57,7 +53,16 @@ class Server(uvicorn.Server):
         self._app = app
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        """
+        Raises:
+            RedisUnavailable: Redis did not answer; Uvicorn itself would exit with a number.
+        """
+        try:
+            await super().startup(sockets)
+        except SystemExit:
+            if self.lifespan.should_exit and self._app.state.fault:
+                raise self._app.state.fault from None
+            raise
         gc.freeze()  # what is there now stays: the collector need not look at it again and again
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -75,6 +80,8 @@ def make_server(settings: Settings, transport: httpx.BaseTransport | None = None
             timeout_graceful_shutdown=STOP_WAIT_S,
             log_config=None,  # the process's own logging
             access_log=False,
+            # Whose X-Forwarded-Proto tells that the browser came by TLS.
+            forwarded_allow_ips=list(settings.trusted_proxies),
         ),
     )
 
@@ -90,10 +97,12 @@ def listen(settings: Settings) -> socket.socket:
         raise UnsafeBind(f"{host} can be reached from other machines, and there is no API token")
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        # Named as TCP, or asyncio leaves Nagle's algorithm on: 40 ms for each answer.
+        # Explicitly TCP, because otherwise asyncio leaves Nagle's algorithm on: 40 ms per response.
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except OSError as error:
-        raise StackError(f"not an address: {host}", hint="Give an IP address as --host.") from error
+        raise StackError(
+            f"invalid address: {host}", hint="Use an IP address for --host."
+        ) from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)

@@ -20,7 +20,7 @@ import psutil
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.dashboard import running, used  # noqa: E402
+from benchmarks.dashboard import running, used
 
 FOLDERS = 100
 IDLE_S = 5

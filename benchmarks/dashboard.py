@@ -26,18 +26,23 @@ from redis.client import Pipeline
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from shoal.batch_wire import BatchWork  # noqa: E402
-from shoal.batches import Batch, Batches  # noqa: E402
-from shoal.embedded.stack import free_port  # noqa: E402
-from shoal.embedded.valkey import find_server  # noqa: E402
-from shoal.errors import AudioOnly, Failure, TruncatedVideo  # noqa: E402
-from shoal.indexes import Filter  # noqa: E402
-from shoal.jobs import JobSpec, Options, State  # noqa: E402
-from shoal.lease import Lease  # noqa: E402
-from shoal.queue import JobQueue, connect, open_queue  # noqa: E402
-from shoal.records import Progress, Record, now, text  # noqa: E402
-from shoal.settings import Settings  # noqa: E402
-from shoal.upkeep import Upkeep  # noqa: E402
+from shoal.errors import AudioOnly, TruncatedVideo
+from shoal.local.stack import free_port
+from shoal.local.valkey import find_server
+from shoal.model.batch import Batch, BatchWork
+from shoal.model.failure import Failure
+from shoal.model.filter import Filter
+from shoal.model.job import JobSpec, Options, State
+from shoal.model.record import Progress, Record, now, text
+from shoal.queue.batches import Batches
+from shoal.queue.connection import connect
+from shoal.queue.lease import Lease
+from shoal.queue.maintenance import Maintenance
+from shoal.queue.queue import (
+    JobQueue,
+    open_queue,
+)
+from shoal.settings import Settings
 
 GOAL_MS, GOAL_BYTES = 200, 4096
 MEASURED = 500  # videos that go the whole way, for the memory of one
@@ -79,13 +84,13 @@ def results(job: JobSpec) -> dict[str, int]:
 def finish_one(queue: JobQueue, number: int) -> None:
     """A video as a worker does it, of ``PARTS`` parts."""
     queue.submit(spec(number))
-    moved = queue.redis.lmove(queue.rq.key, queue.rq.intermediate_queue_key)
+    moved = queue.line.take()
     lease = Lease.take(queue, text(moved), f"gpu-{number % 25}-4711-a1b2", "gpu-17", 3.2)
     assert lease is not None
     for part in range(1, PARTS + 1):
         frames = part * 9000 // PARTS
-        lease.beat(Progress(stage="process", frames=frames, frames_expected=9000, fps=7.1))
-        lease.tell("part", number=part, frames=frames)
+        lease.heartbeat(Progress(stage="process", frames=frames, frames_expected=9000, fps=7.1))
+        lease.record_event("part", number=part, frames=frames)
     lease.succeed(results(lease.record.spec), summary(lease.record.spec))
 
 
@@ -139,7 +144,7 @@ def _write(queue: JobQueue, pipe: Pipeline, number: int, at: float, chance: rand
     )
     queue.records.write(pipe, record)
     for event in ("queued", "started", state.value):
-        queue.records.tell(pipe, job.id, event)
+        queue.records.record_event(pipe, job.id, event)
     if ended:
         queue.records.end_attempt(pipe, record, state.value, record.error)
 
@@ -194,12 +199,12 @@ def pages(queue: JobQueue, records: int) -> dict[str, str]:
     return {
         "overview": "/ui",
         "videos": "/ui/videos",
-        "videos, half way down": f"/ui/videos?cursor={deep}",
+        "videos, half of the list": f"/ui/videos?cursor={deep}",
         "videos, failed": "/ui/videos?state=failed",
-        "videos, cause and worker": "/ui/videos?cause=audio_only&worker=gpu-3-4711-a1b2",
+        "videos, error and worker": "/ui/videos?cause=audio_only&worker=gpu-3-4711-a1b2",
         "videos, prompt and state": "/ui/videos?prompt=boat&state=cancelled",
         "videos, text": "/ui/videos?text=camera-07",
-        "videos, text that is nowhere": "/ui/videos?text=xylophone",
+        "videos, text without matches": "/ui/videos?text=xylophone",
         "a video": f"/ui/videos/{some.id}",
         "new": "/ui/new",
         "batches": "/ui/batches",
@@ -246,7 +251,7 @@ def main() -> None:
             grown = _soak(http, queue, args.records, api)
         print(f"{grown:+.1f} MB of the API's memory over {SOAK} requests")
         begun = time.perf_counter()
-        forgotten = len(Upkeep(queue, retention_days=20).forget_old())
+        forgotten = len(Maintenance(queue, retention_days=20).forget_old())
         per_s = round(forgotten / (time.perf_counter() - begun))
         print(f"{per_s} records forgotten per second")
     figures = {

@@ -30,16 +30,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from api.server import listen, make_server
 from benchmarks.ingest_load import Outcome, Post, send
 from benchmarks.report import machine, print_json, print_table
-from shoal.embedded.stack import free_port
-from shoal.embedded.valkey import find_server
-from shoal.queue import connect, open_queue
+from shoal.local.stack import free_port
+from shoal.local.valkey import find_server
+from shoal.queue.connection import connect
+from shoal.queue.queue import open_queue
 from shoal.settings import Settings
 from tests.events import ACCOUNT, AUDIENCE, TOPIC, Internet, Signer, gcs_payload, s3_payload
-from tests.processes import eventually
+from tests.running import eventually
 
 PROCESSES = 2
 ROUNDS = 5
-TOKEN = "benchmark-token"
+TOKEN = "the-benchmark-token"
 BEARER = (("authorization", f"Bearer {TOKEN}"),)
 RULES = """
 [[rule]]

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import quantiles
 
+from benchmarks.http_load import Connection, encoded
+
 CONNECTIONS = 16
 
 
@@ -20,10 +22,7 @@ class Post:
     headers: tuple[tuple[str, str], ...] = ()
 
     def encoded(self) -> bytes:
-        lines = [f"POST {self.path} HTTP/1.1", "host: 127.0.0.1", "content-type: application/json"]
-        lines += [f"{name}: {value}" for name, value in self.headers]
-        lines += [f"content-length: {len(self.body)}", "", ""]
-        return "\r\n".join(lines).encode() + self.body
+        return encoded("POST", self.path, self.body, *self.headers)
 
 
 @dataclass(frozen=True)
@@ -62,18 +61,11 @@ async def _send(ports: Sequence[int], requests: Sequence[bytes]) -> Outcome:
 
 
 async def _connection(port: int, todo: Iterator[bytes], latencies: list[float]) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    connection = await Connection.open(port)
     for request in todo:
         begin = time.perf_counter()
-        writer.write(request)
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = next(
-            int(line.partition(b":")[2])
-            for line in head.lower().split(b"\r\n")
-            if line.startswith(b"content-length:")
-        )
-        body = await reader.readexactly(length)
+        answer = await connection.send(request)
         latencies.append(time.perf_counter() - begin)
-        if head.split(b" ", 2)[1] not in (b"200", b"202"):
-            raise RuntimeError(f"{head.splitlines()[0]!r}: {body[:300]!r}")
-    writer.close()
+        if answer.status not in (200, 202):
+            raise RuntimeError(f"{answer.status}: {answer.body[:300]!r}")
+    connection.close()

@@ -19,19 +19,19 @@ ROOT = Path(__file__).resolve().parent.parent
 if not __package__:  # run by its path: benchmarks are not installed
     sys.path.insert(0, str(ROOT))
 
-import psutil  # noqa: E402
+import psutil
 
-from benchmarks.options import clip_parser, parse  # noqa: E402
-from benchmarks.report import machine, print_json, print_table  # noqa: E402
-from worker.checkpoint import Checkpoint  # noqa: E402
-from worker.pipeline import process  # noqa: E402
-from worker.predictors import load  # noqa: E402
-from worker.predictors.base import Query  # noqa: E402
-from worker.sinks.base import Sink  # noqa: E402
-from worker.sinks.masks import MasksSink  # noqa: E402
-from worker.sinks.overlay import OverlaySink  # noqa: E402
-from worker.video.frame import VideoInfo  # noqa: E402
-from worker.video.source import open_source  # noqa: E402
+from benchmarks.options import clip_parser, parse
+from benchmarks.report import machine, print_json, print_table
+from worker.engines import load
+from worker.engines.base import Query
+from worker.outputs.base import Sink
+from worker.outputs.masks import MasksSink
+from worker.outputs.overlay import OverlaySink
+from worker.pipeline.run import process
+from worker.pipeline.run_state import RunState
+from worker.video.frame import VideoInfo
+from worker.video.source import open_source
 
 PACKAGES = ("av", "numpy", "pyarrow")
 WIDTH, HEIGHT = 160, 90
@@ -73,7 +73,7 @@ class Parts:
         self._asked += 1  # once for each frame
         return self._asked % PART == 0
 
-    def close_part(self, checkpoint: Checkpoint) -> None:
+    def close_part(self, checkpoint: RunState) -> None:
         (self._folder / "state").write_bytes(checkpoint.session)
         self.state_bytes = max(self.state_bytes, len(checkpoint.session))
 

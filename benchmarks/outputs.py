@@ -26,18 +26,18 @@ ROOT = Path(__file__).resolve().parent.parent
 if not __package__:  # run by its path: benchmarks are not installed
     sys.path.insert(0, str(ROOT))
 
-from benchmarks.options import clip_parser, parse  # noqa: E402
-from benchmarks.report import machine, print_json, print_table  # noqa: E402
-from shoal.jobs import JobSpec, Options  # noqa: E402
-from shoal.outputs import KINDS  # noqa: E402
-from shoal.records import Progress  # noqa: E402
-from shoal.results import Metadata, result_name  # noqa: E402
-from shoal.settings import Settings  # noqa: E402
-from shoal.storage import storage_for  # noqa: E402
-from worker.link import Run, Why  # noqa: E402
-from worker.predictors import load  # noqa: E402
-from worker.predictors.base import Predictor  # noqa: E402
-from worker.video_job import VideoJob  # noqa: E402
+from benchmarks.options import clip_parser, parse
+from benchmarks.report import machine, print_json, print_table
+from shoal.model.job import JobSpec, Options
+from shoal.model.outputs import KINDS
+from shoal.model.record import Progress
+from shoal.results.layout import Metadata, result_name
+from shoal.settings import Settings
+from shoal.storage import storage_for
+from worker.engines import load
+from worker.engines.base import Predictor
+from worker.pipeline.job import VideoJob
+from worker.protocol import Run, StopReason
 
 PACKAGES = ("av", "opencv-python-headless", "numpy", "pyarrow", "pycocotools", "pillow")
 PROMPTS = ("person", "bicycle", "car")
@@ -48,9 +48,11 @@ ALL = tuple(kind for kind in KINDS if kind != "redact")  # which shows no overla
 class Line:
     """A parent that wants nothing."""
 
-    why: Why | None = None
+    why: StopReason | None = None
 
     def report(self, progress: Progress, *, now: bool = False) -> None: ...
+
+    def beat(self) -> None: ...
 
     def happened(self, event: Literal["part", "resumed"], **detail: int) -> None: ...
 

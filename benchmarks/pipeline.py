@@ -27,8 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
 if not __package__:  # run by its path: benchmarks are not installed
     sys.path.insert(0, str(ROOT))
 
-from benchmarks.options import clip_parser, parse  # noqa: E402
-from benchmarks.report import machine, print_json, print_table  # noqa: E402
+from benchmarks.options import clip_parser, parse
+from benchmarks.report import machine, print_json, print_table
 
 PACKAGES = ("av", "opencv-python-headless", "numpy", "pyarrow", "pycocotools")
 OBJECTS = (2, 10)

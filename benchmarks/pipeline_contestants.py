@@ -19,12 +19,12 @@ import av
 import cv2
 import numpy as np
 
-from worker.output import Whole
-from worker.pipeline import process
-from worker.predictors import load
-from worker.predictors.base import FrameResult, Mask, ObjectResult, Query
-from worker.sinks.masks import MasksSink
-from worker.sinks.overlay import OverlaySink
+from worker.engines import load
+from worker.engines.base import FrameResult, Mask, ObjectResult, Query
+from worker.outputs.masks import MasksSink
+from worker.outputs.overlay import OverlaySink
+from worker.pipeline.destination import WholeDestination
+from worker.pipeline.run import process
 from worker.video.frame import Frame, VideoInfo
 from worker.video.source import open_source
 
@@ -108,7 +108,7 @@ def ours(clip: Path, out: Path, objects: int) -> int:
             OverlaySink(out / "ours.mp4", source.info, PROMPTS, source.info.fps),
             MasksSink(out / "ours.parquet", source.info),
         )
-        summary = process(source, Ellipses(objects), Query(PROMPTS), Whole(sinks))
+        summary = process(source, Ellipses(objects), Query(PROMPTS), WholeDestination(sinks))
     busy = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in summary.busy_s.items())
     print(f"ours, {objects} objects: busy {busy}", file=sys.stderr)
     return summary.frames_written

@@ -25,14 +25,14 @@ ROOT = Path(__file__).resolve().parent.parent
 if not __package__:  # run by its path: benchmarks are not installed
     sys.path.insert(0, str(ROOT))
 
-from benchmarks import clip  # noqa: E402
-from benchmarks.options import clip_parser, parse  # noqa: E402
-from benchmarks.report import machine, print_json, print_table  # noqa: E402
-from shoal.client import Client  # noqa: E402
-from shoal.embedded.service import Service  # noqa: E402
-from shoal.embedded.stack import Stack, free_port  # noqa: E402
-from shoal.settings import Settings  # noqa: E402
-from shoal.workers import WorkerInfo  # noqa: E402
+from benchmarks import clip
+from benchmarks.options import clip_parser, parse
+from benchmarks.report import machine, print_json, print_table
+from shoal.client import Client
+from shoal.local.service import Service
+from shoal.local.stack import Stack, free_port
+from shoal.model.worker import WorkerInfo
+from shoal.settings import Settings
 
 FRAMES = 5000  # of the clip: more than any round gets to see
 PART_S = 2

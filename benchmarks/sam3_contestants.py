@@ -1,9 +1,9 @@
 """The contestants of ``benchmarks.sam3_gpu``, each in a process of its own.
 
-``python -m benchmarks.sam3_contestants NAME CHECKPOINT CLIP CASES`` runs the cases one after the
-other and prints a line of JSON for each. Both contestants load the same checkpoint and pay for its
-detector. Its answer is then replaced by as many fixed bars as there shall be objects: the weights
-are random, and would find none.
+``python -m benchmarks.sam3_contestants NAME CHECKPOINT CLIP CASES [--profile]`` runs the cases one
+after the other and prints a line of JSON for each. Both contestants load the same checkpoint and
+pay for its detector. Its answer is then replaced by as many fixed bars as there shall be objects:
+the weights are random, and would find none.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from torch import Tensor
 from transformers import Sam3VideoModel, Sam3VideoProcessor
 
 from benchmarks.sam3_cases import Case, Measured
-from worker.predictors.base import Query
-from worker.predictors.sam3 import session
-from worker.predictors.sam3.predictor import Sam3Predictor
+from worker.engines.base import Query
+from worker.engines.sam3 import session
+from worker.engines.sam3.predictor import Sam3Predictor
 from worker.video.frame import Frame, VideoInfo
 from worker.video.source import open_source
 
@@ -176,6 +176,23 @@ class Reference:
 CONTESTANTS: dict[str, Callable[[Path], Ours | Reference]] = {"ours": Ours, "reference": Reference}
 
 
+@contextmanager
+def profiled(wanted: bool) -> Iterator[None]:
+    """Print the operations that took the time, kernels of attention among them, and warn of waits.
+
+    With it, frames per second are lower than without.
+    """
+    if not wanted:
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_sync_debug_mode("warn")  # where the host waits for the device
+    with torch.profiler.profile() as profiler:
+        yield
+    key = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
+    print(profiler.key_averages().table(sort_by=key, row_limit=40), file=sys.stderr, flush=True)
+
+
 def bars(count: int, model: Any) -> Tensor:
     """Masks that lie one below the other, (count, h, w) logits."""
     side = model.low_res_mask_size
@@ -197,7 +214,7 @@ def main() -> None:
         contestant.force(bars(case.objects, contestant.model))
         watch = Watch(case)
         try:
-            with watch.running():
+            with watch.running(), profiled(sys.argv[5:] == ["--profile"]):
                 contestant.run(case, info, frames, watch)
             measured = watch.read()
         except torch.OutOfMemoryError:

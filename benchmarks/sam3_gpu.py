@@ -1,4 +1,4 @@
-"""Speed and memory of SAM3 on a GPU: ``python benchmarks/sam3_gpu.py [--json] [--tiny]``.
+"""Speed and memory of SAM3 on a GPU: ``python benchmarks/sam3_gpu.py [--json] [--quick] [--tiny]``.
 
 Two contestants on the same full-size checkpoint with random weights, the same 1080p frames of a
 real clip and the same number of objects, each in a process of its own:
@@ -6,6 +6,11 @@ real clip and the same number of objects, each in a process of its own:
 - reference: all frames loaded, all prompts in one session, transformers' own propagation, masks
   to the host as float32
 - ours: the engine ``sam3``, frame by frame
+
+Each case is printed when it is done. ``--contestant`` and ``--case`` (such as ``p2_o10``) choose
+some; ``--quick`` measures 2 prompts and 10 objects only, in a few minutes; ``--profile`` prints the
+kernels that take the time, and where the host waited for the device. Without a GPU, what a frame
+costs at full size is counted instead (``benchmarks.sam3_counts``).
 
 ``--tiny`` takes a tiny checkpoint, a few small frames and whatever device there is: it shows that
 the benchmark runs, and measures nothing.
@@ -17,6 +22,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -24,9 +30,12 @@ ROOT = Path(__file__).resolve().parent.parent
 if not __package__:  # run by its path: benchmarks are not installed
     sys.path.insert(0, str(ROOT))
 
-from benchmarks.options import clip_parser, parse  # noqa: E402
-from benchmarks.report import machine, print_table  # noqa: E402
-from benchmarks.sam3_cases import Case, Measured  # noqa: E402
+from benchmarks.options import clip_parser, parse
+from benchmarks.report import machine, print_table
+from benchmarks.sam3_cases import Case, Measured
+
+CONTESTANTS = ("reference", "ours")
+Measurements = Iterator[tuple[str, Measured]]
 
 PACKAGES = ("torch", "transformers", "av", "numpy")
 
@@ -52,7 +61,7 @@ class Plan:
     size: tuple[int, int]
 
     def cases(self, contestant: str) -> list[Case]:
-        marks = self.marks if contestant == "ours" else self.marks[:-1]
+        marks = self.marks if contestant == "ours" else self.marks[:-1] or self.marks
         cases = [
             Case(prompts, objects, self.frames, self.discarded)
             for prompts in self.prompts
@@ -70,43 +79,70 @@ FULL = Plan((1, 2, 4), (1, 10, 30), 120, 16, (2, 10), (100, 1000, 3000), (1920, 
 TINY = Plan((2,), (2,), 4, 2, (2, 2), (3, 4, 5), (96, 54))
 
 
-def run(contestant: str, plan: Plan, checkpoint: Path, clip: Path) -> dict[str, Measured]:
-    """All cases of a contestant, by name, in a child process."""
-    cases = plan.cases(contestant)
+QUICK = Plan((2,), (10,), 60, 16, (2, 10), (60,), (1920, 1080))
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """
+    Attributes:
+        contestants: by name.
+        case: the name of the only one; empty for all.
+        profile: whether to print where the time goes.
+    """
+
+    contestants: tuple[str, ...]
+    case: str
+    profile: bool
+
+
+def run(
+    contestant: str, cases: list[Case], checkpoint: Path, clip: Path, profile: bool
+) -> Measurements:
+    """The cases of a contestant in a child process; each as soon as it is done."""
     command = [sys.executable, "-m", "benchmarks.sam3_contestants", contestant]
     command += [str(checkpoint), str(clip), json.dumps([asdict(case) for case in cases])]
-    child = subprocess.run(command, stdout=subprocess.PIPE, check=True, cwd=ROOT)
-    lines = child.stdout.splitlines()[-len(cases) :]
-    return {
-        case.name: Measured(**json.loads(line)) for case, line in zip(cases, lines, strict=True)
-    }
+    command += ["--profile"] * profile
+    left = list(cases)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            if left and line.startswith("{"):
+                yield left.pop(0).name, Measured(**json.loads(line))
+    if child.returncode or left:
+        raise SystemExit(f"{contestant} ended with {len(left)} cases left")
 
 
-def measure(plan: Plan, sample: Path, tiny: bool, folder: Path) -> dict[str, dict[str, Measured]]:
-    """What every contestant did with every case."""
+def measure(
+    plan: Plan, sample: Path, tiny: bool, chosen: Chosen, folder: Path
+) -> dict[str, dict[str, Measured]]:
+    """What every contestant did with every case; each is printed when it is done."""
     clip, checkpoint = folder / "clip.mp4", folder / "checkpoint"
     size = [str(pixels) for pixels in plan.size]
     make_clip = ["benchmarks.clip", str(sample), str(clip), "100", *size]
     make_checkpoint = ["benchmarks.sam3_checkpoint", str(checkpoint), *(["--tiny"] * tiny)]
     for module in (make_clip, make_checkpoint):
         subprocess.run([sys.executable, "-m", *module], check=True, cwd=ROOT)
-    return {name: run(name, plan, checkpoint, clip) for name in ("reference", "ours")}
+    measured: dict[str, dict[str, Measured]] = {}
+    for name in chosen.contestants:
+        cases = [case for case in plan.cases(name) if chosen.case in ("", case.name)]
+        for case, each in run(name, cases, checkpoint, clip, chosen.profile):
+            measured.setdefault(case, {})[name] = each
+            print_measured({case: {name: each}})
+    return measured
 
 
 def figures(measured: dict[str, dict[str, Measured]]) -> dict[str, float | None]:
     """The keys of the JSON line; what could not be measured is null."""
     known: dict[str, float | None] = {}
-    for case, ours in measured["ours"].items():
-        reference = measured["reference"][case]
-        known[f"fps_{case}"] = ours.fps or None
-        known[f"reference_fps_{case}"] = reference.fps or None
-        known[f"ratio_{case}"] = ratio(ours, reference)
-        known[f"busy_{case}"] = ours.busy
-        known[f"reference_busy_{case}"] = reference.busy
-        known |= {f"peak_mb_{case}_{frame}": mb for frame, mb in ours.peak_mb.items()}
-        known |= {
-            f"reference_peak_mb_{case}_{frame}": mb for frame, mb in reference.peak_mb.items()
-        }
+    for case, contestants in measured.items():
+        for name, each in contestants.items():
+            prefix = "" if name == "ours" else f"{name}_"
+            known[f"{prefix}fps_{case}"] = each.fps or None
+            known[f"{prefix}busy_{case}"] = each.busy
+            known |= {f"{prefix}peak_mb_{case}_{frame}": mb for frame, mb in each.peak_mb.items()}
+        if len(contestants) > 1:
+            known[f"ratio_{case}"] = ratio(contestants["ours"], contestants["reference"])
     return known
 
 
@@ -116,21 +152,33 @@ def ratio(ours: Measured, reference: Measured) -> float | None:
 
 
 def print_measured(measured: dict[str, dict[str, Measured]]) -> None:
-    rows = []
-    for case, ours in measured["ours"].items():
-        reference = measured["reference"][case]
-        for name, each in (("reference", reference), ("ours", ours)):
-            rows.append(
-                (
-                    f"{case} {name}",
-                    f"{each.fps:.2f}" if each.fps else "no memory",
-                    f"{ratio(each, reference) or 0:.2f}",
-                    "-" if each.busy is None else f"{each.busy:.0%}",
-                    ", ".join(f"{frame}: {mb:.0f}" for frame, mb in each.peak_mb.items()) or "-",
+    rows = [
+        (
+            f"{case} {name}",
+            f"{each.fps:.2f}" if each.fps else "no memory",
+            "-" if each.busy is None else f"{each.busy:.0%}",
+            ", ".join(f"{frame}: {mb:.0f}" for frame, mb in each.peak_mb.items()) or "-",
+        )
+        for case, contestants in measured.items()
+        for name, each in contestants.items()
+    ]
+    print_table(("prompts, objects", "frames/s", "busy", "peak MB at frame"), rows)
+    sys.stdout.flush()
+
+
+def announce(plan: Plan, chosen: Chosen) -> None:
+    """Say what a machine with a GPU would measure."""
+    print("There is no GPU. On one, this measures:")
+    for name in chosen.contestants:
+        for case in plan.cases(name):
+            if chosen.case in ("", case.name):
+                print(
+                    f"  {name} {case.name}: frames/s and use of the GPU over "
+                    f"{case.frames - case.discarded} frames of {plan.size[0]}x{plan.size[1]}"
+                    + (f", peak memory at frames {list(case.marks)}" if case.marks else "")
                 )
-            )
-    header = ("prompts, objects", "frames/s", "ratio", "busy", "peak MB at frame")
-    print_table(header, rows)
+    if chosen.profile:
+        print("  the kernels that take the time, and where the host waits for the device")
 
 
 def device() -> str:
@@ -145,14 +193,26 @@ def device() -> str:
 def main() -> None:
     parser = clip_parser(__doc__, "any video; it is scaled")
     parser.add_argument("--tiny", action="store_true", help="only show that it runs")
+    parser.add_argument("--quick", action="store_true", help="2 prompts and 10 objects only")
+    parser.add_argument("--contestant", choices=CONTESTANTS, help="only this one")
+    parser.add_argument("--case", default="", help="only this one, such as p2_o10")
+    parser.add_argument("--profile", action="store_true", help="print where the time goes")
     options = parse(parser)
-    if not (options.tiny or device()):
-        parser.error("there is no GPU: the full-size model takes minutes for a frame without one")
     print(machine(PACKAGES), f"GPU     {device() or 'none'}", sep="\n", flush=True)
-    plan = TINY if options.tiny else FULL
+    plan = TINY if options.tiny else QUICK if options.quick else FULL
+    contestants = (options.contestant,) if options.contestant else CONTESTANTS
+    chosen = Chosen(contestants, options.case, options.profile)
+    if not (options.tiny or device()):
+        announce(plan, chosen)
+        if not options.profile:
+            print("Counted instead, not measured:", flush=True)
+            subprocess.run([sys.executable, "-m", "benchmarks.sam3_counts"], check=True, cwd=ROOT)
+        return
     with tempfile.TemporaryDirectory(prefix="shoal-benchmark-") as folder:
-        measured = measure(plan, options.clip, options.tiny, Path(folder))
-    print_measured(measured)
+        measured = measure(plan, options.clip, options.tiny, chosen, Path(folder))
+    for case, each in measured.items():
+        if len(each) > 1 and (times := ratio(each["ours"], each["reference"])):
+            print(f"{case}: ours is {times:.2f} times as fast")
     if options.json:
         print(json.dumps(figures(measured)))
 

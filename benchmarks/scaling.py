@@ -23,21 +23,26 @@ ROOT = Path(__file__).resolve().parent.parent
 if not __package__:  # run by its path: benchmarks are not installed
     sys.path.insert(0, str(ROOT))
 
-from benchmarks.clip import write  # noqa: E402
-from benchmarks.options import clip_parser, parse  # noqa: E402
-from benchmarks.report import machine, print_table  # noqa: E402
-from benchmarks.waiting_engine import WAIT  # noqa: E402
-from shoal.embedded.stack import free_port  # noqa: E402
-from shoal.embedded.valkey import Valkey  # noqa: E402
-from shoal.jobs import JobSpec, Options, State  # noqa: E402
-from shoal.queue import JobQueue, connect, open_queue  # noqa: E402
-from shoal.settings import Settings  # noqa: E402
-from shoal.storage import storage_for  # noqa: E402
-from shoal.workers import list_workers  # noqa: E402
+from benchmarks.clip import write
+from benchmarks.options import clip_parser, parse
+from benchmarks.report import machine, print_table
+from benchmarks.waiting_engine import WAIT
+from shoal.local.stack import free_port
+from shoal.local.valkey import Valkey
+from shoal.model.job import JobSpec, Options, State
+from shoal.queue.connection import connect
+from shoal.queue.queue import (
+    JobQueue,
+    open_queue,
+)
+from shoal.queue.workers import list_workers
+from shoal.settings import Settings
+from shoal.storage import storage_for
 
 WORKERS = (1, 2, 4, 7)
 START_S = 300  # for all workers of a run to have their model
 PACKAGES = ("av", "rq", "redis")
+ENGINE = "benchmarks.waiting_engine:Waiting"
 
 
 @contextmanager
@@ -55,7 +60,9 @@ def valkey(folder: Path) -> Iterator[Settings]:
 
 
 @contextmanager
-def workers(count: int, settings: Settings, queue: JobQueue, wait_s: float) -> Iterator[None]:
+def workers(
+    count: int, settings: Settings, queue: JobQueue, wait_s: float, engine: str = ENGINE
+) -> Iterator[None]:
     """So many workers, idle when this returns."""
     env = {
         **os.environ,
@@ -63,8 +70,9 @@ def workers(count: int, settings: Settings, queue: JobQueue, wait_s: float) -> I
         "SHOAL_REDIS_URL": settings.redis_url,
         "SHOAL_DATA_DIR": str(settings.data_dir),
         "SHOAL_WORK_DIR": str(settings.work_dir),
-        "SHOAL_ENGINE": "benchmarks.waiting_engine:Waiting",
+        "SHOAL_ENGINE": engine,
         WAIT: str(wait_s),
+        "SHOAL_MODEL_ENV": WAIT,
     }
     with (settings.data_dir / "workers.log").open("ab") as log:
         running = [

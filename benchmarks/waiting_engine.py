@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 
-from worker.predictors.base import FrameResult, Query
+from worker.engines.base import FrameResult, Query
 from worker.video.frame import Frame, VideoInfo
 
 WAIT = "BENCHMARK_WAIT_S"

@@ -17,29 +17,35 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from api.events.inbox import SkippedLog  # noqa: E402
-from shoal.batch_wire import BatchRequest  # noqa: E402
-from shoal.batches import Batches  # noqa: E402
-from shoal.callbacks import DeliveryState, Try  # noqa: E402
-from shoal.client import Client  # noqa: E402
-from shoal.embedded.stack import free_port  # noqa: E402
-from shoal.embedded.valkey import find_server  # noqa: E402
-from shoal.errors import AudioOnly, Failure, StorageUnavailable, TruncatedVideo  # noqa: E402
-from shoal.intake import Reason, Skip  # noqa: E402
-from shoal.jobs import JobSpec, Options  # noqa: E402
-from shoal.lease import Lease  # noqa: E402
-from shoal.queue import JobQueue, connect, open_queue  # noqa: E402
-from shoal.records import Progress, now  # noqa: E402
-from shoal.settings import Settings  # noqa: E402
-from shoal.totals import Sample  # noqa: E402
-from shoal.workers import WorkerInfo, announce, list_workers  # noqa: E402
-from tests.browser.chromium import launched  # noqa: E402
-from tests.processes import eventually, started  # noqa: E402
+from api.events.inbox import SkippedLog
+from shoal.client import Client
+from shoal.errors import AudioOnly, StorageUnavailable, TruncatedVideo
+from shoal.ingest.decide import Reason, Skip
+from shoal.local.stack import free_port
+from shoal.local.valkey import find_server
+from shoal.model.batch import BatchRequest
+from shoal.model.delivery import DeliveryState, Try
+from shoal.model.failure import Failure
+from shoal.model.job import JobSpec, Options
+from shoal.model.record import Progress, now
+from shoal.model.worker import WorkerInfo
+from shoal.queue.batches import Batches
+from shoal.queue.connection import connect
+from shoal.queue.lease import Lease
+from shoal.queue.queue import (
+    JobQueue,
+    open_queue,
+)
+from shoal.queue.stats import Sample
+from shoal.queue.workers import announce, list_workers
+from shoal.settings import Settings
+from tests.browser.chromium import launched
+from tests.running import eventually, started
 
 RULES = """
 [[rule]]
@@ -101,6 +107,16 @@ def submit_clip(client: Client, clip: Path) -> str:
 def make_up(queue: JobQueue) -> None:
     """Other videos, workers and hours, so that the pages look as in use."""
     chance = random.Random(7)
+    _queue_videos(queue, chance)
+    _end_videos(queue, chance)
+    _deliver_webhooks(queue)
+    _skip_uploads(queue)
+    for index in range(3):
+        _run_video(queue, index)
+    _history(queue, chance)
+
+
+def _queue_videos(queue: JobQueue, chance: random.Random) -> None:
     cameras = ("north-gate", "pier-2", "lobby", "yard", "match", "training")
     batch = Batches(queue).create(
         BatchRequest(
@@ -122,11 +138,14 @@ def make_up(queue: JobQueue) -> None:
         )
         callback = "https://hooks.example.org/shoal" if number < 12 else ""
         queue.submit(spec, batch=batch.id if number % 2 else "", callback=callback)
+
+
+def _end_videos(queue: JobQueue, chance: random.Random) -> None:
     for number in range(54):
         lease = take(queue, f"gpu-{number % 3}")
         if number % 9 == 4:
-            lease.fail(Failure.of(chance.choice(FAILURES)).model_copy(
-                update={"transient": False}))  # fmt: skip
+            failure = Failure.of(chance.choice(FAILURES))
+            lease.fail(failure.model_copy(update={"transient": False}))
             continue
         frames, objects = chance.randrange(400, 9000), chance.randrange(1, 40)
         summary = {
@@ -137,6 +156,9 @@ def make_up(queue: JobQueue) -> None:
             "engine": "sam3",
         }
         lease.succeed({}, summary)
+
+
+def _deliver_webhooks(queue: JobQueue) -> None:
     for number, state in enumerate((*["delivered"] * 7, "failed", "pending")):
         items, _ = queue.callbacks.page(state=None, job="", limit=20, cursor="")
         tried = Try(at=now() - 60, seconds=0.2, status=200 if state == "delivered" else 503)
@@ -144,37 +166,37 @@ def make_up(queue: JobQueue) -> None:
             update={"state": DeliveryState(state), "tries": [tried], "attempts": 1}
         )
         queue.redis.set(queue.callbacks.key(delivery.id), delivery.model_dump_json())
+
+
+def _skip_uploads(queue: JobQueue) -> None:
     log = SkippedLog(queue.redis, queue.name)
     for number in range(9):
         uri = f"s3://harbour-cams/yard/cam-{number}.mp4"
         log.note("sns", [Skip(uri, Reason.NO_RULE, "none of 2 rules matches")])
     log.note("gcs", [Skip("gs://matches/soccer/.final.mp4.part", Reason.TEMPORARY)])
-    log.note("gcs", [Skip("gs://matches/soccer/teams.csv", Reason.WRONG_SUFFIX,
-                          "rule 'soccer' takes videos only")])  # fmt: skip
-    for index in range(3):
-        lease = take(queue, f"gpu-{index}")
-        frames = 900 * (index + 1)
-        lease.beat(Progress(stage="process", frames=frames, frames_expected=4200, fps=8.5 + index))
-        announce(
-            queue.redis,
-            queue.name,
-            WorkerInfo(
-                name=f"gpu-{index}",
-                host=f"node-{index}",
-                pid=1,
-                started_at=now() - 7200,
-                beat_at=now(),
-                state="busy",
-                job=lease.record.id,
-                engine="sam3",
-                device="cuda:0 (NVIDIA H100)",
-                hourly_price=3.2,
-                model_loads=1,
-                jobs_done=15 + index,
-            ),
-            ttl_s=3600,
-        )
-    _history(queue, chance)
+    reason = "rule 'soccer' takes videos only"
+    log.note("gcs", [Skip("gs://matches/soccer/teams.csv", Reason.WRONG_SUFFIX, reason)])
+
+
+def _run_video(queue: JobQueue, index: int) -> None:
+    lease = take(queue, f"gpu-{index}")
+    frames = 900 * (index + 1)
+    lease.heartbeat(Progress(stage="process", frames=frames, frames_expected=4200, fps=8.5 + index))
+    worker = WorkerInfo(
+        name=f"gpu-{index}",
+        host=f"node-{index}",
+        pid=1,
+        started_at=now() - 7200,
+        beat_at=now(),
+        state="busy",
+        job=lease.record.id,
+        engine="sam3",
+        device="cuda:0 (NVIDIA H100)",
+        hourly_price=3.2,
+        model_loads=1,
+        jobs_done=15 + index,
+    )
+    announce(queue.redis, queue.name, worker, ttl_s=3600)
 
 
 def beat(queue: JobQueue) -> None:
@@ -216,7 +238,7 @@ def _history(queue: JobQueue, chance: random.Random) -> None:
 
 
 def take(queue: JobQueue, worker: str) -> Lease:
-    job_id = queue.redis.lmove(queue.rq.key, queue.rq.intermediate_queue_key)
+    job_id = queue.line.take()
     assert job_id is not None
     lease = Lease.take(queue, job_id.decode(), worker, "", 3.2)
     assert lease is not None
@@ -228,8 +250,31 @@ def take(queue: JobQueue, worker: str) -> Lease:
     return lease
 
 
-def shoot(browser: Browser, url: str, folder: Path, pages: dict[str, str], queue: JobQueue) -> None:
-    """Each page in light and dark, on a laptop and a phone."""
+def preview(page: Page, uri: str) -> Locator:
+    """The step "Preview" of the page New, with its frames."""
+    page.fill("#uri", uri)
+    page.fill("#prompts", "person, bicycle, car")
+    page.click("#preview-run")
+    page.get_by_role("button", name="Preview again").wait_for(timeout=60_000)
+    page.wait_for_function("() => [...document.images].every((each) => each.complete)")
+    step = page.locator("#preview")
+    step.scroll_into_view_if_needed()
+    return step
+
+
+def shoot(
+    browser: Browser,
+    url: str,
+    folder: Path,
+    pages: dict[str, str],
+    queue: JobQueue,
+    video: str = "",
+) -> None:
+    """Each page in light and dark, on a laptop and a phone.
+
+    Args:
+        video: URI of the one that the page "preview" shows.
+    """
     for scheme in ("light", "dark"):
         for device, size in (("laptop", LAPTOP), ("phone", PHONE)):
             context = browser.new_context(
@@ -243,6 +288,10 @@ def shoot(browser: Browser, url: str, folder: Path, pages: dict[str, str], queue
                 if name == "new":
                     page.fill("#prompts", "person, goalkeeper")
                     page.wait_for_timeout(800)
+                if name == "preview":
+                    picture = folder / f"{name}-{device}-{scheme}.png"
+                    preview(page, video).screenshot(path=picture)
+                    continue
                 if name in ("video", "running") and page.locator("video").is_visible():
                     page.evaluate(
                         "() => { const v = document.querySelector('video');"
@@ -277,6 +326,8 @@ def main() -> None:
         url = client.url
         shoot(browser, url, args.out, {"running": f"/ui/videos/{job_id}"}, queue)
         client.wait(job_id)
+        uri = client.get(job_id).spec.uri
+        shoot(browser, url, args.out, {"preview": "/ui/new"}, queue, uri)
         broken = Path(folder) / "cut-off.mp4"
         broken.write_bytes(args.clip.read_bytes()[: args.clip.stat().st_size // 3])
         bad = client.submit(client.upload(broken).uri, ["person"], sample_fps=0).id
@@ -296,6 +347,7 @@ def main() -> None:
             "batch": f"/ui/batches/{batch_id}",
             "callbacks": "/ui/callbacks",
             "skipped": "/ui/skipped",
+            "rq": "/rq",
             "rules": "/ui/rules?uri=gs%3A%2F%2Fmatches%2Fsoccer%2Fmay%2Ffinal.mp4",
         }
         shoot(browser, url, args.out, pages, queue)

@@ -40,7 +40,9 @@ def setup(service: str) -> None:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
         log.error(
-            "%s is set, but traces need more: pip install 'shoal[otel]' (%s)", ENDPOINT, error
+            "%s is set, but OpenTelemetry is not installed: run pip install '.[otel]' (%s)",
+            ENDPOINT,
+            error,
         )
         return
     name = os.environ.get("OTEL_SERVICE_NAME", f"shoal-{service}")
@@ -58,7 +60,7 @@ def shutdown() -> None:
 
 @contextmanager
 def span(name: str, job_id: str, **attributes: str | int | float) -> Iterator[None]:
-    """A span in the trace of a job; an exception that passes through marks it."""
+    """A span in the trace of a job; an exception marks it as failed."""
     if _tracer is None:
         yield
         return

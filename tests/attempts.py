@@ -13,16 +13,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shoal.errors import Stopped
-from shoal.jobs import JobSpec, Options
-from shoal.parts import remove_parts
-from shoal.prompts import Removal
-from shoal.records import Progress
-from shoal.results import masks_name, metadata_name, overlay_name, parts_prefix
+from shoal.model.job import JobSpec, Options
+from shoal.model.prompts import Removal
+from shoal.model.record import Progress
+from shoal.results.layout import masks_name, metadata_name, overlay_name, parts_prefix
+from shoal.results.segments import remove_segments
 from shoal.settings import Settings
 from shoal.storage import storage_for
-from worker.link import Done, Run, Why
-from worker.predictors.base import Predictor
-from worker.video_job import VideoJob
+from tests.media import seconds
+from worker.engines.base import Predictor
+from worker.pipeline.forecast import Speed
+from worker.pipeline.split.phases import job_class
+from worker.protocol import Done, HandOver, Run, StopReason
 
 
 @dataclass
@@ -30,10 +32,11 @@ class Line:
     """A control that stops the video as soon as ``stop_at`` frames are written."""
 
     stop_at: int | None = None
-    reason: Why = Why.PREEMPTED
+    reason: StopReason = StopReason.PREEMPTED
     lost_at: int | None = None  # the commit, counted from 1, that finds the lease lost
-    why: Why | None = None
+    why: StopReason | None = None
     commits: int = 0
+    beats: int = 0
     events: list[tuple[str, dict[str, int]]] = field(default_factory=list)
     stages: list[str] = field(default_factory=list)
 
@@ -43,12 +46,15 @@ class Line:
         if progress.stage == "process" and progress.frames == self.stop_at:
             self.why = self.reason
 
+    def beat(self) -> None:
+        self.beats += 1
+
     def happened(self, event: str, **detail: int) -> None:
         self.events.append((event, detail))
 
     def ask_to_commit(self) -> None:
         self.commits += 1
-        if self.commits == self.lost_at or self.why in (Why.CANCELLED, Why.TIMEOUT):
+        if self.commits == self.lost_at or self.why in (StopReason.CANCELLED, StopReason.TIMEOUT):
             raise Stopped
 
     def named(self, event: str) -> list[dict[str, int]]:
@@ -82,23 +88,31 @@ class Job:
         )
         self.load = load
         self.attempts = 0
+        self.speed = Speed()
         self.folder = folder
 
     def attempt(self, line: Line | None = None) -> Done:
         """A new attempt, with a predictor of its own. Raises what the job does."""
+        done = self.order(self.spec, line)
+        assert isinstance(done, Done)
+        remove_segments(self.spec, self.settings)  # as the parent does
+        return done
+
+    def order(self, spec: JobSpec, line: Line | None = None, **phase: Any) -> Done | HandOver:
+        """A new attempt at the job, a segment of it, or a phase of a split job."""
         self.attempts += 1
         work_dir = self.folder / f"work-{self.attempts}"
         work_dir.mkdir()
         order = Run(
-            spec=self.spec,
+            spec=spec,
             worker="test",
             attempt=self.attempts,
             model_loads=1,
             work_dir=str(work_dir),
+            **phase,
         )
-        done = VideoJob(order, line or Line(), self.load(), self.settings).run()
-        remove_parts(self.spec, self.settings)  # as the parent does
-        return done
+        kind = job_class(order)
+        return kind(order, line or Line(), self.load(), self.settings, speed=self.speed).run()
 
     @property
     def results(self) -> Path:
@@ -129,4 +143,4 @@ class Job:
 def times(overlay: Path) -> list[float]:
     """Seconds of each frame of a video, every one decoded."""
     with av.open(str(overlay)) as container:
-        return [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]
+        return [seconds(frame) for frame in container.decode(video=0)]

@@ -5,23 +5,35 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
 from redis import Redis
 
-from shoal.embedded.stack import free_port
-from shoal.embedded.valkey import find_server
-from shoal.jobs import JobSpec, Options
-from shoal.queue import JobQueue, connect, open_queue
+from shoal.local.valkey import find_server
+from shoal.model.job import JobSpec, Options
+from shoal.queue.connection import connect
+from shoal.queue.queue import JobQueue, open_queue
 from shoal.settings import Settings
 from shoal.storage import storage_for
-from tests import media
-from tests.buckets import amazon, google
-from tests.processes import Processes, started
+from tests import media, threads
+from tests.buckets import amazon, azure, google
+from tests.ports import free_port
+from tests.running import Processes, started
 
+TESTS = Path(__file__).parent
 SHOAL = [sys.executable, "-c", "from shoal.cli import app; app()"]
+
+
+# Where single tests take longest: begun first, so that no process of pytest-xdist is left with one
+# at the end, while the others have nothing to do.
+LONGEST = [TESTS / name for name in ("browser", "chaos", "deploy", "processes", "sam3")]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not any(map(item.path.is_relative_to, LONGEST)))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -34,6 +46,23 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"skipped, where nothing may skip: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_thread_outlives_its_tests() -> Iterator[None]:
+    """A thread of ours that goes on works, waits and draws random numbers beside other tests."""
+    before = set(threading.enumerate())
+    yield
+    left = threads.wait_for_ours(before, timeout_s=20)
+    assert not left, f"threads outlive their tests: {left}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_test_leaves_a_real_time_priority() -> Iterator[None]:
+    """With one, what the tests after it start would leave no CPU to those beside them."""
+    yield
+    if hasattr(os, "sched_getscheduler"):  # not on macOS
+        assert os.sched_getscheduler(0) == os.SCHED_OTHER, "real-time priority"
 
 
 @pytest.fixture(scope="session")
@@ -66,8 +95,8 @@ def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def bucket_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict[str, str]]]:
     """Of each kind of bucket a server, and the environment that leads to it."""
     folder = tmp_path_factory.mktemp("buckets")
-    with google(folder) as gs_env, amazon(folder) as s3_env:
-        yield {"gs": gs_env, "s3": s3_env}
+    with google(folder) as gs_env, amazon(folder) as s3_env, azure(folder) as az_env:
+        yield {"gs": gs_env, "s3": s3_env, "az": az_env}
 
 
 @pytest.fixture
@@ -80,6 +109,7 @@ def settings(valkey_url: str, tmp_path: Path) -> Settings:
         beat_s=0.5,
         lease_s=3,
         grace_s=5,
+        retry_pauses_s=(),
         api_port=free_port(),
     )
 

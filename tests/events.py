@@ -7,6 +7,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 from cryptography import x509
@@ -55,6 +56,14 @@ def gcs_payload(bucket: str, key: str, **changes: Any) -> dict[str, Any]:
         "objectId": key,
         "objectGeneration": str(described["generation"]),
     }
+    return document
+
+
+def azure_payload(container: str, key: str, **changes: Any) -> dict[str, Any]:
+    """A CloudEvent about another blob."""
+    document = payload("eventgrid_cloudevent")
+    document["data"] |= {"url": f"https://acme.blob.core.windows.net/{container}/{quote(key)}"}
+    document["data"] |= changes
     return document
 
 

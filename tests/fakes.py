@@ -6,14 +6,17 @@ import ctypes
 import json
 import os
 import signal
+import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from shoal.errors import CheckpointUnusable
-from worker.predictors.base import FrameResult, Mask, ObjectResult, Query
+from worker.engines.base import FrameResult, Mask, ObjectResult, Query
 from worker.video.frame import Frame, VideoInfo
 
 
@@ -197,7 +200,8 @@ class CountingSession(FakeSession):
 
     def __init__(self, predictor: Counting, query: Query, state: bytes | None) -> None:
         super().__init__(predictor, query)
-        known = json.loads(state) if state else {"version": self.VERSION, "seen": 0, "owed": []}
+        start = {"version": self.VERSION, "seen": 0, "owed": []}
+        known: dict[str, Any] = json.loads(state) if state else start
         if known["version"] != self.VERSION:
             raise CheckpointUnusable("a state of another version")
         self.seen: int = known["seen"]
@@ -225,3 +229,56 @@ class CountingSession(FakeSession):
 
     def state(self) -> bytes:
         return json.dumps({"version": self.VERSION, "seen": self.seen, "owed": self.owed}).encode()
+
+
+class HoggingOnce(Fake):
+    """Takes 1 GiB at frame 5, the first time only, in small bites."""
+
+    def before_frame(self, frame: Frame) -> None:
+        if frame.index == 5 and first_time("hogged"):
+            bites = []
+            for _ in range(256):
+                bites.append(np.ones(4 << 20, np.uint8))
+                time.sleep(0.02)
+
+
+class Chatty(Fake):
+    """Says that it is done with a job a second after its model is loaded, when it has none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        done = b'{"kind":"done","results":{},"summary":{}}'
+        data = len(done).to_bytes(4, "big") + done
+        threading.Timer(1, os.write, (int(sys.argv[1]), data)).start()
+
+
+class LyingOnce(Fake):
+    """Sends its parent the prompt as a message, at frame 5, the first time only.
+
+    With a '!' before it without its length, with a '?' with a length that is more than it has.
+    """
+
+    def open(self, video: VideoInfo, query: Query, state: bytes | None = None) -> FakeSession:
+        self.lie = query.labels[0]
+        return super().open(video, query, state)
+
+    def before_frame(self, frame: Frame) -> None:
+        if frame.index == 5 and first_time("lied"):
+            data = self.lie.strip("!?").encode()
+            length = len(data) + 1000 * self.lie.startswith("?")
+            head = b"" if self.lie.startswith("!") else length.to_bytes(4, "big")
+            os.write(int(sys.argv[1]), head + data)
+            time.sleep(60)
+
+
+class TakingAllDown(Fake):
+    """Kills its parent, and so itself, at frame 5 of a video whose prompt is "bomb"."""
+
+    def open(self, video: VideoInfo, query: Query, state: bytes | None = None) -> FakeSession:
+        self.is_bomb = query.labels == ("bomb",)
+        return super().open(video, query, state)
+
+    def before_frame(self, frame: Frame) -> None:
+        if frame.index == 5 and self.is_bomb:
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(60)

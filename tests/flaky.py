@@ -79,7 +79,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _break(self, body: bytes) -> None:
         """Half of the body gets to the server, and no end."""
-        upstream = socket.create_connection(tuple(self.server.target.split(":")), timeout=60)
+        host, _, port = self.server.target.partition(":")
+        upstream = socket.create_connection((host, int(port)), timeout=60)
         lines = [f"{self.command} {self.path} HTTP/1.1"]
         lines += [f"{name}: {value}" for name, value in self._headers().items()]
         upstream.sendall("\r\n".join([*lines, "", ""]).encode() + body[: len(body) // 2])

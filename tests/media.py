@@ -14,6 +14,9 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av import AudioFrame, VideoFrame
+from av.container import OutputContainer
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 WIDTH, HEIGHT = 160, 120
@@ -45,6 +48,34 @@ def picture_number(decoded: av.VideoFrame) -> int:
     return sum(1 << bit for bit, value in enumerate(middles) if value > 128)
 
 
+def add_video(
+    container: OutputContainer,
+    codec: str,
+    size: tuple[int, int] = (WIDTH, HEIGHT),
+    *,
+    fps: int = 25,
+    pixel_format: str = "yuv420p",
+    options: dict[str, str] | None = None,
+) -> VideoStream:
+    """A video stream, ``options`` are those of its encoder."""
+    stream = container.add_stream(codec, rate=fps, options=options)
+    assert isinstance(stream, VideoStream)
+    stream.width, stream.height = size
+    stream.pix_fmt = pixel_format
+    return stream
+
+
+def seconds(timed: VideoFrame | AudioFrame) -> float:
+    """When a decoded frame is shown or heard."""
+    assert timed.pts is not None
+    assert timed.time_base is not None
+    return float(timed.pts * timed.time_base)
+
+
+def rgb(decoded: VideoFrame) -> Rgb:
+    return np.asarray(decoded.to_ndarray(format="rgb24"), np.uint8)
+
+
 def write_video(
     path: Path,
     frames: int = 50,
@@ -66,9 +97,7 @@ def write_video(
     times = times if times is not None else [number / fps for number in range(frames)]
     time_base = Fraction(1, 90_000)
     with av.open(str(path), "w", options=options or {}) as container:
-        stream = container.add_stream(codec, rate=fps)
-        stream.width, stream.height = size
-        stream.pix_fmt = pixel_format
+        stream = add_video(container, codec, size, fps=fps, pixel_format=pixel_format)
         stream.codec_context.sample_aspect_ratio = pixel_aspect
         if codec != "mpeg4":
             stream.codec_context.time_base = time_base
@@ -86,11 +115,10 @@ def write_noise(path: Path, frames: int) -> None:
     """Pictures that cannot be compressed: several kB each, also once they are encoded again."""
     random = np.random.default_rng(0)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream = add_video(container, "libx264")
         for _ in range(frames):
-            rgb = random.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
+            noise = random.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(noise, format="rgb24")))
         container.mux(stream.encode())
 
 
@@ -131,8 +159,7 @@ def write_audio(path: Path, seconds: float = 2.0) -> None:
 def write_empty_mp4(path: Path) -> None:
     """An mp4 that announces a picture track and holds no picture."""
     with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        add_video(container, "libx264")
         container.start_encoding()
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import httpx
 
 from api.server import listen, make_server
-from shoal.jobs import JobSpec
-from shoal.lease import Lease
-from shoal.queue import JobQueue
-from shoal.results import result_uri
+from shoal.model.job import JobSpec
+from shoal.model.record import text
+from shoal.queue.lease import Lease
+from shoal.queue.queue import JobQueue
+from shoal.results.layout import result_uri
 from shoal.settings import Settings
 from shoal.storage import storage_for
 
@@ -45,11 +46,16 @@ def served(
 
 def take(queue: JobQueue, worker: str = "worker-1") -> Lease:
     """Start the first job in line, as a worker does."""
-    job_id = queue.redis.lmove(queue.rq.key, queue.rq.intermediate_queue_key)
+    job_id = queue.line.take()
     assert job_id is not None
     lease = Lease.take(queue, job_id.decode(), worker)
     assert lease is not None
     return lease
+
+
+def waiting(queue: JobQueue) -> list[str]:
+    """The ids of all that waits, source by source."""
+    return [text(each) for key in queue.line.lists() for each in queue.redis.lrange(key, 0, -1)]
 
 
 def publish(spec: JobSpec, settings: Settings, files: dict[str, bytes]) -> dict[str, int]:

@@ -7,12 +7,12 @@ from pathlib import Path
 import av
 import numpy as np
 
-from shoal.formats.tables import Tables
-from shoal.jobs import Options
-from shoal.results import EngineMetadata, Metadata, VideoMetadata, WorkerMetadata
-from worker.predictors.base import FrameResult, Mask, ObjectResult
-from worker.sinks.frames import FramesSink
-from worker.sinks.masks import MasksSink
+from shoal.model.job import Options
+from shoal.results.formats.tables import Tables
+from shoal.results.layout import EngineMetadata, Metadata, VideoMetadata, WorkerMetadata
+from worker.engines.base import FrameResult, Mask, ObjectResult
+from worker.outputs.frames import FramesSink
+from worker.outputs.masks import MasksSink
 from worker.video.frame import Frame, VideoInfo
 
 WIDTH, HEIGHT, FPS = 64, 48, 10
@@ -61,6 +61,7 @@ def write_tables(folder: Path, frames: tuple[int, ...] = WRITTEN, empty: bool = 
         frames=folder / "frames.parquet",
         labels=LABELS,
         stem="match",
+        uri="file:///match.mp4",
         width=WIDTH,
         height=HEIGHT,
         fps=FPS,

@@ -1,7 +1,7 @@
-"""``python -m worker.doctor``, which is ``shoal doctor``: whether a worker could work here.
+"""``python -m worker.doctor`` (``shoal doctor``): checks whether a worker can run here.
 
-It looks at what a worker needs, one thing after the other, and sends one frame through the engine
-that the worker would take.
+It checks the requirements of a worker one by one, and runs one frame through the engine that the
+worker would use.
 """
 
 from __future__ import annotations
@@ -24,26 +24,28 @@ from rich.table import Table
 from rich.text import Text
 
 import shoal
+from shoal import formatting
 from shoal.cli import output
 from shoal.errors import ShoalError
 from shoal.exits import Exit
-from shoal.queue import connect
+from shoal.queue.connection import connect
 from shoal.settings import Settings, get_settings
 from shoal.storage import storage_for
-from worker import predictors
-from worker.predictors.base import Predictor, Query
-from worker.predictors.gpu import as_gpu_error
+from worker import engines as predictors
+from worker.engines import cuda
+from worker.engines.base import Predictor, Query
+from worker.engines.gpu import as_gpu_error
 from worker.video.frame import Frame, VideoInfo
 
 NEEDED = ("av", "numpy", "onnxruntime", "opencv-python-headless", "pyarrow", "pycocotools")
 FOR_GPUS = ("torch", "torchvision", "transformers", "sam3")
-WIDTH, HEIGHT = 640, 360  # of the frame that is tried
+WIDTH, HEIGHT = 640, 360  # of the test frame
 LOW_DISK = 5e9  # bytes
 
 
 class Health(StrEnum):
     OK = "ok"
-    NOTE = "note"  # worth knowing, and no obstacle to what this worker is set to
+    NOTE = "note"  # worth knowing, but no problem for this worker
     BROKEN = "broken"
 
 
@@ -52,7 +54,7 @@ STYLES = {Health.OK: "green", Health.NOTE: "yellow", Health.BROKEN: "bold red"}
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found of one thing; ``hint`` says what to do about it."""
+    """The result of one check; ``hint`` says what to do."""
 
     name: str
     health: Health
@@ -61,7 +63,7 @@ class Finding:
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Look at everything; what takes long comes last."""
+    """Run all checks, slow ones last."""
     for name, look in CHECKS.items():
         try:
             yield from look(settings)
@@ -74,17 +76,19 @@ def _software(settings: Settings) -> Iterator[Finding]:
         f"Shoal {shoal.__version__}, Python {platform.python_version()}, {platform.platform()}"
     )
     yield Finding("software", Health.OK, running)
-    yield _libraries("libraries", NEEDED, Health.BROKEN, "pip install 'shoal[worker]'")
-    yield _libraries("gpu libraries", FOR_GPUS, Health.NOTE, "For SAM3: pip install 'shoal[sam3]'")
+    yield _libraries("libraries", NEEDED, Health.BROKEN, "In a checkout: pip install '.[worker]'")
+    yield _libraries(
+        "gpu libraries", FOR_GPUS, Health.NOTE, "For SAM 3, in a checkout: pip install '.[sam3]'"
+    )
     ffmpeg = f"FFmpeg {av.ffmpeg_version_info}"
     if "libx264" in av.codecs_available:
-        yield Finding("video", Health.OK, f"{ffmpeg}, with the H.264 encoder x264")
+        yield Finding("video", Health.OK, f"{ffmpeg}, with H.264 encoder x264")
     else:
         yield Finding(
             "video",
             Health.BROKEN,
             f"{ffmpeg} has no encoder libx264",
-            "Install av from PyPI: its wheels have it.",
+            "Install av from PyPI; its wheels include it.",
         )
 
 
@@ -109,7 +113,7 @@ def _redis(settings: Settings) -> Iterator[Finding]:
     except ShoalError as error:
         if "redis_url" in settings.model_fields_set:
             raise
-        hint = "'shoal up' brings its own; else set SHOAL_REDIS_URL."
+        hint = "Not needed for 'shoal up'; otherwise set SHOAL_REDIS_URL."
         yield Finding("queue", Health.NOTE, f"{error} ({where})", hint)
         return
     facts = connection.info()
@@ -121,7 +125,7 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         "queue",
         Health.OK if kept else Health.NOTE,
         f"{server} {release} at {where}" + ("" if kept else ", without append-only file"),
-        "" if kept else "Its jobs are lost when it restarts: set 'appendonly yes'.",
+        "" if kept else "Jobs are lost when it restarts: set 'appendonly yes'.",
     )
 
 
@@ -135,7 +139,7 @@ def _storage(settings: Settings) -> Iterator[Finding]:
     for folder in settings.file_roots:
         if not folder.is_dir():
             hint = "Correct SHOAL_FILE_ROOTS."
-            yield Finding("file roots", Health.BROKEN, f"there is no folder {folder}", hint)
+            yield Finding("file roots", Health.BROKEN, f"the folder {folder} does not exist", hint)
 
 
 def _disk(name: str, folder: Path) -> Finding:
@@ -148,14 +152,14 @@ def _disk(name: str, folder: Path) -> Finding:
         return Finding(
             name,
             Health.BROKEN,
-            f"{there} cannot be written to: {error.strerror}",
-            "Give it the right owner, or choose another with SHOAL_WORK_DIR or SHOAL_RESULTS.",
+            f"{there} is not writable: {error.strerror}",
+            "Change its owner, or set SHOAL_WORK_DIR or SHOAL_RESULTS to another folder.",
         )
     low = free < LOW_DISK
     return Finding(
         name,
         Health.NOTE if low else Health.OK,
-        f"{folder}, {output.size(free)} free",
+        f"{folder}, {formatting.size(free)} free",
         "A long video may need more." if low else "",
     )
 
@@ -166,34 +170,44 @@ def _bucket(root: str, settings: Settings) -> Finding:
     with tempfile.NamedTemporaryFile() as file:
         storage.put(Path(file.name), probe, "text/plain")
     storage.delete(probe)
-    return Finding("results", Health.OK, f"{root} can be written to")
+    return Finding("results", Health.OK, f"{root} is writable")
 
 
 def _device(settings: Settings) -> Iterator[Finding]:
     try:
         import torch
     except ImportError:
-        yield Finding("device", Health.NOTE, "the CPU; torch is not installed, which finds GPUs")
+        yield Finding(
+            "device", Health.NOTE, "CPU; torch is not installed, which is required for GPUs"
+        )
+        return
+    if obstacle := cuda.find_obstacle():
+        health = Health.NOTE if settings.engine == "cpu" else Health.BROKEN
+        yield Finding("device", health, str(obstacle), obstacle.hint)
         return
     if not torch.cuda.is_available():
-        hint = "SAM3 is slow on it. If there is a GPU, look at 'nvidia-smi' and torch's build."
-        yield Finding("device", Health.NOTE, "the CPU; torch finds no CUDA device", hint)
+        yield Finding("device", Health.NOTE, "CPU; there is no NVIDIA GPU", "SAM 3 is slow on one.")
         return
+    found = cuda.device()
     free, total = torch.cuda.mem_get_info()
-    name = torch.cuda.get_device_name()
-    memory = f"{output.size(free)} of {output.size(total)} free"
-    yield Finding("device", Health.OK, f"{name}, {memory}, CUDA {torch.version.cuda}")
+    yield Finding(
+        "device",
+        Health.OK,
+        f"{found.name}, {formatting.size(free)} of {formatting.size(total)} free, driver "
+        f"{cuda.driver() or 'unknown'}, CUDA {torch.version.cuda}; SAM 3 runs in "
+        f"{str(found.dtype).removeprefix('torch.')} with {found.attention} attention",
+    )
 
 
 def _weights(settings: Settings) -> Iterator[Finding]:
-    wanted = predictors.choose(settings.engine).engine
+    chosen = predictors.choose(settings.engine).engine
     for engine, where in predictors.weights_of(settings).items():
         obstacle = predictors.find_obstacle(engine)
         name = f"{engine} weights"
         if obstacle is None:
             yield Finding(name, Health.OK, where)
         else:
-            health = Health.BROKEN if engine == wanted else Health.NOTE
+            health = Health.BROKEN if engine == chosen else Health.NOTE
             yield Finding(name, health, str(obstacle), obstacle.hint)
 
 
@@ -201,7 +215,7 @@ def _engine(settings: Settings) -> Iterator[Finding]:
     choice = predictors.choose(settings.engine)
     yield Finding("engine", Health.OK, f"{choice.engine}: {choice.reason}")
     if predictors.find_obstacle(choice.engine):
-        return  # it has been told
+        return  # already reported
     start = time.perf_counter()
     try:
         predictor = predictors.load(choice.engine)
@@ -212,12 +226,12 @@ def _engine(settings: Settings) -> Iterator[Finding]:
     except Exception as error:
         raise as_gpu_error(error) from error
     now = time.perf_counter()
-    took = f"loaded in {loaded - start:.1f} s, a frame took {now - loaded:.1f} s"
+    took = f"loaded in {loaded - start:.1f} s, one frame took {now - loaded:.1f} s"
     yield Finding("one frame", Health.OK, f"{predictor.name} on {predictor.device}: {took}")
 
 
 def _one_frame(predictor: Predictor) -> None:
-    """One made-up picture from ``open`` to the last result."""
+    """Run one generated frame from ``open`` to the last result."""
     picture = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     picture[HEIGHT // 4 : -HEIGHT // 4, WIDTH // 4 : -WIDTH // 4] = (200, 40, 40)
     frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
@@ -244,7 +258,7 @@ def show(findings: list[Finding]) -> None:
     grid = Table(box=None, pad_edge=False, header_style="bold dim")
     grid.add_column("CHECK", no_wrap=True)
     grid.add_column("STATE")
-    grid.add_column("FOUND", overflow="fold")
+    grid.add_column("RESULT", overflow="fold")
     for finding in findings:
         found = Text(output.printable(finding.detail))
         if finding.hint:
@@ -256,7 +270,7 @@ def show(findings: list[Finding]) -> None:
 def main() -> int:
     as_json = "--json" in sys.argv[1:]
     try:
-        with output.err.status("Looking, and loading the engine"):
+        with output.err.status("Checking, and loading the engine"):
             findings = list(examine(get_settings()))
     except ShoalError as error:  # a setting
         output.show_error(error)
@@ -267,7 +281,7 @@ def main() -> int:
         show(findings)
     broken = [finding.name for finding in findings if finding.health is Health.BROKEN]
     if broken and not as_json:
-        output.err.print(Text(f"A worker cannot work here: {', '.join(broken)}", style="bold red"))
+        output.err.print(Text(f"A worker cannot run here: {', '.join(broken)}", style="bold red"))
     return Exit.FAILED if broken else Exit.OK
 
 

@@ -10,9 +10,10 @@ import socket
 import sys
 
 from shoal.errors import RedisUnavailable
-from shoal.queue import connect, open_queue, redis_errors
+from shoal.queue.connection import connect, redis_errors
+from shoal.queue.queue import open_queue
+from shoal.queue.workers import list_workers
 from shoal.settings import Settings, get_settings
-from shoal.workers import list_workers
 
 
 def beating(settings: Settings, host: str) -> list[str]:
@@ -32,9 +33,9 @@ def main() -> int:
     try:
         names = beating(get_settings(), host)
     except RedisUnavailable as error:
-        print(f"not known: {error}")  # noqa: T201 - what 'docker inspect' shows
+        print(f"unknown: {error}")  # noqa: T201 - what 'docker inspect' shows
         return 0
-    print(", ".join(names) or f"no worker of {host} beats")  # noqa: T201
+    print(", ".join(names) or f"no heartbeat of a worker on {host}")  # noqa: T201
     return 0 if names else 1
 
 

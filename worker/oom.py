@@ -1,13 +1,11 @@
-"""Whether the kernel ran out of memory: how often its killer struck in this process's cgroup."""
+"""Detects whether the kernel's out-of-memory killer ended a process of this cgroup."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-CGROUPS = Path("/sys/fs/cgroup")
-MEMBERSHIP = Path("/proc/self/cgroup")
+from shoal.local.cgroups import CGROUPS, MEMBERSHIP, memory_files
 
 
 def oom_kills(membership: Path = MEMBERSHIP, cgroups: Path = CGROUPS) -> int | None:
@@ -25,7 +23,7 @@ def oom_kills(membership: Path = MEMBERSHIP, cgroups: Path = CGROUPS) -> int | N
         lines = membership.read_text().splitlines()
     except OSError:
         return None
-    for path in _counters(lines, cgroups):
+    for path in memory_files(lines, cgroups, v1="memory.oom_control", v2="memory.events"):
         try:
             found = re.search(r"^oom_kill (\d+)$", path.read_text(), re.MULTILINE)
         except OSError:
@@ -33,19 +31,3 @@ def oom_kills(membership: Path = MEMBERSHIP, cgroups: Path = CGROUPS) -> int | N
         if found:
             return int(found[1])
     return None
-
-
-def _counters(lines: list[str], cgroups: Path) -> Iterator[Path]:
-    """Where the counter may be. A container sees its own cgroup as the root of the mount, but
-    may read its path as the host's."""
-    for line in lines:
-        hierarchy, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if "memory" in controllers.split(","):
-            folder, name = cgroups / "memory", "memory.oom_control"
-        elif hierarchy == "0" and not controllers:
-            folder, name = cgroups, "memory.events"
-        else:
-            continue
-        yield folder / path.lstrip("/") / name
-        yield folder / name

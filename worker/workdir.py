@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
+from shoal.local.private import make_private
 from shoal.storage.files import writing
 
 log = logging.getLogger(__name__)
@@ -26,13 +29,25 @@ class WorkDir:
         """
         Raises:
             DiskFull, StorageNotWritable: the folder cannot be made.
+            UnsafeFolder: ``root`` is open to other users.
         """
         self.path = root / worker
         with writing(str(self.path)):
-            self.path.mkdir(parents=True)
-            self._lock = (self.path / LOCK).open("w")
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            make_private(root)
+            self._lock = self._locked()
         _sweep(root)
+
+    def _locked(self) -> TextIO:
+        """Make the folder; anew where another worker removed it before it was locked."""
+        path = self.path / LOCK
+        while True:
+            self.path.mkdir(mode=0o700, exist_ok=True)
+            lock = path.open("w")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(path.stat(), os.fstat(lock.fileno())):
+                    return lock
+            lock.close()
 
     @contextmanager
     def job(self, job_id: str) -> Iterator[Path]:
@@ -44,7 +59,7 @@ class WorkDir:
         path = self.path / job_id
         try:
             with writing(str(path)):
-                path.mkdir(parents=True)
+                path.mkdir(mode=0o700)
             yield path
         finally:
             shutil.rmtree(path, ignore_errors=True)
@@ -62,7 +77,7 @@ def _sweep(root: Path) -> None:
             with lock.open() as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder)
-                log.info("removed %s: its worker is gone", folder)
+                log.info("removed %s of a worker that has exited", folder)
         except BlockingIOError:
             continue  # its worker lives
         except OSError as error:

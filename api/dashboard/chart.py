@@ -1,4 +1,4 @@
-"""The queue over the last hours as the coordinates of a drawing."""
+"""The activity chart: samples of the queue as SVG coordinates."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from shoal.totals import MINUTE_S, Sample
+from shoal.queue.stats import MINUTE_S, Sample
 
 WIDTH, HEIGHT = 960, 150  # of the drawing, in its own units
 BARS, BARS_HEIGHT = 48, 44
@@ -15,7 +15,7 @@ HOURS = (1, 6, 24)
 
 @dataclass
 class Bar:
-    """What ended within one of the equal spans of time."""
+    """The jobs that ended within one of the equal time spans."""
 
     x: float
     width: float
@@ -29,11 +29,11 @@ class Bar:
 
 @dataclass
 class Chart:
-    """All of it.
+    """The whole chart.
 
     Attributes:
-        queued, running: points of areas, as SVG wants them; queued lies on top of running.
-        peak: jobs at the top of the scale.
+        queued, running: SVG points of the areas; queued is stacked on top of running.
+        peak: number of jobs at the top of the scale.
     """
 
     hours: int
@@ -42,8 +42,8 @@ class Chart:
     peak: int = 1
     most_ended: int = 0
     bars: list[Bar] = field(default_factory=list)
-    marks: list[tuple[float, str]] = field(default_factory=list)  # per cent of the width, label
-    bar_s: float = 0.0  # what one bar covers
+    marks: list[tuple[float, str]] = field(default_factory=list)  # percent of the width, label
+    bar_s: float = 0.0  # seconds that one bar covers
     width: int = WIDTH
     height: int = HEIGHT
     bars_height: int = BARS_HEIGHT
@@ -53,7 +53,7 @@ class Chart:
 def draw(samples: Sequence[Sample], hours: int, until: float) -> Chart:
     """
     Args:
-        samples: oldest first; one before the span tells what ended in its first minute.
+        samples: oldest first; one before the span is needed to count its first minute.
         until: right edge, in seconds since the epoch.
     """
     start = until - hours * 3600
@@ -96,7 +96,7 @@ def _bars(samples: Sequence[Sample], start: float, until: float) -> list[Bar]:
 
 
 def _runs(samples: Sequence[Sample]) -> list[list[Sample]]:
-    """Samples without a gap in between: where nobody looked, nothing is drawn."""
+    """Runs of samples without a gap; nothing is drawn where samples are missing."""
     runs: list[list[Sample]] = []
     for sample in samples:
         if runs and sample.at - runs[-1][-1].at <= 3 * MINUTE_S:

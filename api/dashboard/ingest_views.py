@@ -1,18 +1,22 @@
-"""What the pages of batches, callbacks, skipped events and rules show."""
+"""The template context of the pages of batches, webhooks, skipped uploads and rules."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from api.background.reconcile import changed_key, count
 from api.events.inbox import SkippedLog
-from shoal.batches import Batches
-from shoal.callbacks import DeliveryState
-from shoal.errors import ShoalError
-from shoal.indexes import Filter
-from shoal.intake import Skip, Upload, judge
-from shoal.queue import JobQueue
-from shoal.rules import Rules
-from shoal.rules_file import RulesFile
+from api.storage_calls import StorageCalls
+from shoal.client.schemas import SweepPage
+from shoal.errors import ShoalError, StorageUnavailable
+from shoal.ingest.decide import Skip, UploadedObject, judge
+from shoal.ingest.rules import Rules
+from shoal.ingest.rules_file import RulesFile
+from shoal.model.delivery import DeliveryState
+from shoal.model.filter import Filter
+from shoal.model.record import text
+from shoal.queue.batches import Batches
+from shoal.queue.queue import JobQueue
 from shoal.settings import Settings
 
 PAGE = 30
@@ -66,9 +70,20 @@ def skipped(queue: JobQueue) -> dict[str, Any]:
     return {"counts": dict(by_count), "items": found.items}
 
 
-def rules(file: RulesFile, settings: Settings, uri: str) -> dict[str, Any]:
-    """The rules in force, and with an address what becomes of an upload there."""
+def rules(
+    file: RulesFile,
+    queue: JobQueue,
+    settings: Settings,
+    uri: str,
+    counting: StorageCalls | None = None,
+) -> dict[str, Any]:
+    """The active rules, and with a URI whether an upload there would be processed.
+
+    Args:
+        counting: count also what the next sweep would queue, by these.
+    """
     current = file.current()
+    counted, fault = _counted(current, queue, settings, counting) if counting else (None, "")
     return {
         "path": str(file.path or ""),
         "loaded_at": file.loaded_at,
@@ -77,18 +92,37 @@ def rules(file: RulesFile, settings: Settings, uri: str) -> dict[str, Any]:
         "default_results": current.default_results,
         "uri": uri,
         "verdict": _verdict(uri, current, settings) if uri else None,
+        "counted": counted,
+        "count_fault": fault,
+        "changed": counted.changed if counted else _changed(queue),
         "misses": {rule.name: rule.misses(uri) for rule in current.items} if uri else {},
     }
 
 
-def _verdict(uri: str, rules: Rules, settings: Settings) -> dict[str, Any]:
-    """As the inbox judges an upload of some bytes; nothing is looked up."""
+def _counted(
+    rules: Rules, queue: JobQueue, settings: Settings, storage: StorageCalls
+) -> tuple[SweepPage | None, str]:
+    """The count, or why there is none."""
     try:
-        found = judge(Upload(uri=uri, version="1", size=1), rules, settings)
+        return storage.wait("", count, queue, rules, settings), ""
+    except StorageUnavailable:
+        return None, "The storage does not answer in time. Try again later."
+
+
+def _changed(queue: JobQueue) -> int:
+    """How many uploads the last sweep left to ``shoal reconcile --again``."""
+    value = text(queue.redis.get(changed_key(queue)) or "")
+    return int(value) if value.isascii() and value.isdecimal() and len(value) < 16 else 0
+
+
+def _verdict(uri: str, rules: Rules, settings: Settings) -> dict[str, Any]:
+    """What ``judge`` decides for an upload of this URI; the storage is not read."""
+    try:
+        found = judge(UploadedObject(uri=uri, version="1", size=1), rules, settings)
     except ShoalError as error:
         return {"rule": "", "reason": error.code, "detail": str(error), "results": ""}
     if isinstance(found, Skip):
         return {"rule": "", "reason": found.reason, "detail": found.detail, "results": ""}
     rule = rules.find(uri)
-    assert rule is not None, "a job comes of a rule"
+    assert rule is not None, "judge returns a job only for a matching rule"
     return {"rule": rule.name, "prompts": found.prompts, "results": found.results}

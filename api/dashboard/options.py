@@ -1,4 +1,4 @@
-"""The options of a job as the fields of a form, made from their schema."""
+"""The form fields of a job's options, generated from their JSON schema."""
 
 from __future__ import annotations
 
@@ -6,10 +6,17 @@ import inspect
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from shoal.jobs import Options
-from shoal.outputs import KINDS, USUAL, AnyOutput
+from shoal.formatting import label
+from shoal.model.job import Options
+from shoal.model.outputs import KINDS, USUAL, AnyOutput
+from shoal.model.sam3_options import Sam3Options
 
-SEPARATE = ("engine", "outputs")  # have places of their own in the form
+SEPARATE = ("engine", "outputs")  # have their own sections in the form
+HELP = {
+    "sample_fps": "Frames to process per second of video; 0 = all frames. Empty: all frames of a "
+    "video of up to a minute, 1 per second of a longer one or of each video of a batch."
+}
+EMPTY = ("sample_fps",)  # the page's default is not that of the API: see static/new.js
 
 
 @dataclass(frozen=True)
@@ -18,7 +25,7 @@ class FormField:
 
     Attributes:
         kind: number, checkbox, select or text.
-        default: what the field shows at first; empty where the default is none.
+        default: the initial value; empty if the option has no default.
     """
 
     name: str
@@ -33,18 +40,18 @@ class FormField:
 
 
 def fields() -> list[FormField]:
-    """A field for each option that one value can set."""
+    """A field for each option that has a single value; those of one engine come last."""
     schema = Options.model_json_schema()
     made = [
         _field(name, each, schema.get("$defs", {}))
         for name, each in schema["properties"].items()
         if name not in SEPARATE
     ]
-    return [field for field in made if field]
+    return sorted(filter(None, made), key=lambda field: field.name in Sam3Options.model_fields)
 
 
 def outputs() -> list[FormField]:
-    """A checkbox for each kind of output that may be left out."""
+    """A checkbox for each kind of output that is optional."""
     usual = {each.kind for each in USUAL}
     return [
         FormField(
@@ -55,37 +62,43 @@ def outputs() -> list[FormField]:
             help=inspect.getdoc(model) or "",
         )
         for kind, model in zip(KINDS, get_args(AnyOutput), strict=True)
-        if kind != "masks"  # always there
+        if kind != "masks"  # always written
     ]
 
 
 def _field(name: str, schema: dict[str, Any], types: dict[str, Any]) -> FormField | None:
-    known = _resolved(schema, types)
-    kind = known.get("type")
+    resolved = _resolved(schema, types)
+    kind = "string" if _takes_a_number_too(schema, resolved) else resolved.get("type")
     default = schema.get("default")
-    made = {
+    made: dict[str, Any] = {
         "name": name,
-        "label": name.replace("_", " ").replace("fps", "frames/s").capitalize(),
-        "default": "" if default is None else default,
-        "help": schema.get("description", ""),
+        "label": label(name),
+        "default": "" if default is None or name in EMPTY else default,
+        "help": HELP.get(name) or schema.get("description", ""),
     }
-    if choices := known.get("enum"):
+    if (choices := resolved.get("enum")) and not _takes_a_number_too(schema, resolved):
         return FormField(kind="select", choices=tuple(map(str, choices)), **made)
     if kind == "boolean":
         return FormField(kind="checkbox", **made)
     if kind in ("number", "integer"):
         return FormField(
             kind="number",
-            minimum=known.get("minimum"),
-            maximum=known.get("maximum"),
+            minimum=resolved.get("minimum"),
+            maximum=resolved.get("maximum"),
             step="1" if kind == "integer" else "any",
             **made,
         )
     return FormField(kind="text", **made) if kind == "string" else None
 
 
+def _takes_a_number_too(schema: dict[str, Any], resolved: dict[str, Any]) -> bool:
+    """Whether an option has a value of its choices or a number: that is typed."""
+    others = [each.get("type") for each in schema.get("anyOf", ())]
+    return "enum" in resolved and "integer" in others
+
+
 def _resolved(schema: dict[str, Any], types: dict[str, Any]) -> dict[str, Any]:
-    """The schema itself: behind a reference, and the one that is not 'null' of several."""
+    """The schema behind a reference, or the one alternative that is not null."""
     for inner in (*schema.get("anyOf", ()), *schema.get("allOf", ())):
         if inner.get("type") != "null":
             return _resolved(inner, types)

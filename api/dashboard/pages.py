@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -12,25 +13,29 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field, field_validator
 from starlette.responses import Response
 
-from api.dashboard import ingest_views, views
+from api.dashboard import ingest_views, refine_views, views
 from api.dashboard.chart import HOURS
 from api.dashboard.options import fields, outputs
 from api.dashboard.render import page
-from api.deps import QueueDep, RulesDep, SettingsDep
-from api.engines import list_engines
-from api.videos import CURSOR, ListQuery
-from shoal.callbacks import DeliveryState
+from api.deps import QueueDep, RulesDep, SettingsDep, StorageDep
+from api.routes.engines import list_engines
+from api.routes.videos import CURSOR, ListQuery
 from shoal.errors import RequestError, ShoalError
-from shoal.indexes import Filter
+from shoal.formatting import label
+from shoal.model.delivery import DeliveryState
+from shoal.model.filter import Filter
+from shoal.model.ids import JOB_ID
+from shoal.model.job import AUTO_ALL_FRAMES_S
+from shoal.model.share import Level
 
 Cursor = Annotated[str, Query(pattern=CURSOR)]
 
 
-class Wanted(BaseModel):
-    """The deliveries that a page of callbacks shows."""
+class DeliveriesQuery(BaseModel):
+    """The filters of the page of webhooks."""
 
     state: DeliveryState | None = None
-    job: str = Field("", pattern="^([0-9a-f]{24})?$")
+    job: str = Field("", pattern=f"^({JOB_ID})?$")
     cursor: str = Field("", pattern=r"^(\d{1,9})?$")
 
     @field_validator("state", mode="before")
@@ -39,8 +44,23 @@ class Wanted(BaseModel):
         return value or None
 
 
+class VideosQuery(ListQuery):
+    """The filters of the list of videos: those of ``GET /videos``, and an inclusive last day."""
+
+    to: date | None = None
+
+    @field_validator("to", mode="before")
+    @classmethod
+    def _no_day(cls, value: Any) -> Any:
+        return value or None
+
+
+def _end_of(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC) + timedelta(days=1)
+
+
 class PageRoute(APIRoute):
-    """Shows errors as a page, not as a problem document."""
+    """Renders errors as an HTML page instead of a problem document."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -49,13 +69,20 @@ class PageRoute(APIRoute):
             try:
                 return await handle(request)
             except ShoalError as error:
-                return page(request, "error.html", error.http_status, error=error)
+                return _error(request, error.http_status, error)
             except RequestValidationError as invalid:
                 fault = invalid.errors()[0]
                 message = f"{'.'.join(str(part) for part in fault['loc'][1:])}: {fault['msg']}"
-                return page(request, "error.html", 422, error=RequestError(message))
+                return _error(request, 422, RequestError(message))
 
         return handler
+
+
+def _error(request: Request, status: int, error: ShoalError, title: str = "") -> HTMLResponse:
+    """An error page. Hints that name a command of the CLI are replaced by links."""
+    hint = "" if "'shoal " in error.hint else error.hint
+    context = {"title": title or label(error.code), "message": str(error), "hint": hint}
+    return page(request, "error.html", status, **context)
 
 
 router = APIRouter(prefix="/ui", include_in_schema=False, route_class=PageRoute)
@@ -65,21 +92,32 @@ router = APIRouter(prefix="/ui", include_in_schema=False, route_class=PageRoute)
 def overview(
     request: Request, queue: QueueDep, hours: Annotated[int, Query(ge=1, le=24)] = 6
 ) -> HTMLResponse:
-    hours = min(HOURS, key=lambda known: abs(known - hours))
+    hours = min(HOURS, key=lambda choice: abs(choice - hours))
     return page(request, "overview.html", **views.overview(queue, hours), choices=HOURS)
 
 
 @router.get("/videos")
 def videos(
-    request: Request, queue: QueueDep, wanted: Annotated[ListQuery, Query()]
+    request: Request, queue: QueueDep, query: Annotated[VideosQuery, Query()]
 ) -> HTMLResponse:
-    only = Filter(**wanted.model_dump(include=set(Filter.model_fields)))
-    return page(request, "videos.html", **views.videos(queue, only, wanted.cursor))
+    filters = Filter(**query.model_dump(include=set(Filter.model_fields)))
+    if query.to:
+        filters = filters.model_copy(update={"before": _end_of(query.to)})
+    return page(request, "videos.html", **views.videos(queue, filters, query.cursor))
 
 
 @router.get("/videos/{job_id}")
-def video(request: Request, job_id: str, queue: QueueDep, settings: SettingsDep) -> HTMLResponse:
-    return page(request, "video.html", **views.video(queue, settings, job_id))
+def video(
+    request: Request,
+    job_id: str,
+    queue: QueueDep,
+    settings: SettingsDep,
+    storage: StorageDep,
+    shown: Annotated[views.Lanes, Query()],
+) -> HTMLResponse:
+    context = views.video(queue, settings, storage, job_id, shown)
+    context |= refine_views.refine(queue, settings, context["record"])
+    return page(request, "video.html", **context, shown=shown)
 
 
 @router.get("/batches")
@@ -94,9 +132,12 @@ def batch(request: Request, batch_id: str, queue: QueueDep) -> HTMLResponse:
 
 @router.get("/callbacks")
 def callbacks(
-    request: Request, queue: QueueDep, settings: SettingsDep, wanted: Annotated[Wanted, Query()]
+    request: Request,
+    queue: QueueDep,
+    settings: SettingsDep,
+    query: Annotated[DeliveriesQuery, Query()],
 ) -> HTMLResponse:
-    context = ingest_views.callbacks(queue, settings, **dict(wanted))
+    context = ingest_views.callbacks(queue, settings, **dict(query))
     return page(request, "callbacks.html", **context)
 
 
@@ -109,10 +150,15 @@ def skipped(request: Request, queue: QueueDep) -> HTMLResponse:
 def rules(
     request: Request,
     file: RulesDep,
+    queue: QueueDep,
     settings: SettingsDep,
+    storage: StorageDep,
     uri: Annotated[str, Query(max_length=4096)] = "",
+    count: bool = False,
 ) -> HTMLResponse:
-    return page(request, "rules.html", **ingest_views.rules(file, settings, uri.strip()))
+    counting = storage if count else None
+    context = ingest_views.rules(file, queue, settings, uri.strip(), counting)
+    return page(request, "rules.html", **context)
 
 
 @router.get("/new")
@@ -123,12 +169,15 @@ def new(request: Request, queue: QueueDep, settings: SettingsDep) -> HTMLRespons
         engines=list_engines(queue).items,
         fields=fields(),
         outputs=outputs(),
+        priorities=list(Level),
+        all_frames_s=AUTO_ALL_FRAMES_S,
         max_upload_bytes=settings.max_upload_bytes,
     )
 
 
 @router.get("/{path:path}")
-def nowhere(request: Request, path: str) -> Response:
+def not_found(request: Request, path: str) -> Response:
     if path.endswith("/"):
         return RedirectResponse(f"/ui/{path.rstrip('/')}".rstrip("/"))
-    return page(request, "error.html", 404, error=RequestError(f"there is no page {path!r}"))
+    error = RequestError(f"/ui/{path} does not exist.", hint="Check the address.")
+    return _error(request, 404, error, title="Page not found")

@@ -7,17 +7,17 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.events.parsing import MAX_SIZE, Event, checked, object_uri
-from shoal.intake import Reason, Skip, Upload
+from shoal.ingest.decide import Reason, Skip, UploadedObject
 from shoal.storage.base import s3_version
 
 CREATED = "Object Created"
 
 
-class Bucket(BaseModel):
+class EventBridgeBucket(BaseModel):
     name: str
 
 
-class StoredObject(BaseModel):
+class EventBridgeObject(BaseModel):
     model_config = ConfigDict(populate_by_name=True)
 
     key: str
@@ -27,8 +27,8 @@ class StoredObject(BaseModel):
 
 
 class Detail(BaseModel):
-    bucket: Bucket
-    object: StoredObject
+    bucket: EventBridgeBucket
+    object: EventBridgeObject
 
 
 class Document(BaseModel):
@@ -52,4 +52,4 @@ def parse(document: dict[str, Any]) -> Event:
         return Skip(uri, Reason.NOT_AN_UPLOAD, event.kind[:100])
     known = stored.etag or (stored.version_id or "null") != "null"
     version = s3_version(stored.version_id, stored.etag or "") if known else ""
-    return Upload(uri, version, stored.size)
+    return UploadedObject(uri, version, stored.size)

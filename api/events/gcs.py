@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from api.events.parsing import MAX_SIZE, Event, checked, document, object_uri, texts
 from shoal.errors import BadEvent
-from shoal.intake import Reason, Skip, Upload
+from shoal.ingest.decide import Reason, Skip, UploadedObject
 
 FINALIZE = "OBJECT_FINALIZE"
 FINALIZED = "google.cloud.storage.object.v1.finalized"
@@ -19,7 +19,7 @@ MESSAGE_PUBLISHED = "google.cloud.pubsub.topic.v1.messagePublished"
 STRUCTURED = "application/cloudevents+json"
 
 
-class StoredObject(BaseModel):
+class GcsObject(BaseModel):
     """An object as Google's JSON API describes it; numbers come as text."""
 
     bucket: str
@@ -30,7 +30,7 @@ class StoredObject(BaseModel):
     metadata: Any = None
 
 
-class Message(BaseModel):
+class PubSubMessage(BaseModel):
     attributes: dict[str, str] = {}
     data: str | None = None
 
@@ -38,7 +38,7 @@ class Message(BaseModel):
 class Push(BaseModel):
     """The envelope around a Pub/Sub message."""
 
-    message: Message
+    message: PubSubMessage
 
 
 class CloudEvent(BaseModel):
@@ -68,10 +68,10 @@ def parse(headers: Mapping[str, str], body: bytes) -> Event:
 def _cloud_event(kind: str, data: Any) -> Event:
     if kind == MESSAGE_PUBLISHED:  # Eventarc on the topic of a bucket's notifications
         return _notification(checked(Push, data).message)
-    return _event(checked(StoredObject, data), kind, wanted=FINALIZED)
+    return _event(checked(GcsObject, data), kind, wanted=FINALIZED)
 
 
-def _notification(message: Message) -> Event:
+def _notification(message: PubSubMessage) -> Event:
     """The attributes say what happened to which object; the data, if any, is its description."""
     attributes = message.attributes
     kind = attributes.get("eventType")
@@ -80,7 +80,7 @@ def _notification(message: Message) -> Event:
     described = _decoded(message.data) if message.data else {}
     names = {"bucketId": "bucket", "objectId": "name", "objectGeneration": "generation"}
     known = {field: attributes[name] for name, field in names.items() if name in attributes}
-    return _event(checked(StoredObject, described | known), kind, wanted=FINALIZE)
+    return _event(checked(GcsObject, described | known), kind, wanted=FINALIZE)
 
 
 def _decoded(data: str) -> dict[str, Any]:
@@ -90,9 +90,9 @@ def _decoded(data: str) -> dict[str, Any]:
         raise BadEvent("message.data: not base64") from error
 
 
-def _event(stored: StoredObject, kind: str, *, wanted: str) -> Event:
+def _event(stored: GcsObject, kind: str, *, wanted: str) -> Event:
     uri = object_uri("gs", stored.bucket, stored.name)
     if kind != wanted:
         return Skip(uri, Reason.NOT_AN_UPLOAD, kind[:100])
     version, content_type = str(stored.generation), stored.contentType or ""
-    return Upload(uri, version, stored.size, content_type, texts(stored.metadata))
+    return UploadedObject(uri, version, stored.size, content_type, texts(stored.metadata))

@@ -2,29 +2,56 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
+import uuid
 from collections.abc import Iterable
+from dataclasses import replace
+from typing import Annotated
 
+from pydantic import Field, TypeAdapter
 from redis import Redis
 from starlette.concurrency import run_in_threadpool
 
 from api.events.parsing import Event
 from api.events.senders import Senders
-from api.metrics import INGESTED
-from api.submitter import Submitter, Wish
-from shoal.errors import ShoalError, SourceNotFound
-from shoal.intake import Reason, Skip, Upload, judge
-from shoal.jobs import JobSpec
-from shoal.queue import JobQueue, redis_errors
-from shoal.records import now, text
-from shoal.rules import Rules
-from shoal.rules_file import RulesFile
+from api.routes.metrics import INGESTED
+from api.storage_calls import StorageCalls
+from api.submitter import SubmitRequest, Submitter
+from shoal.client.schemas import Receipt, Skipped, SkippedUpload
+from shoal.errors import ShoalError, SourceNotFound, StorageForbidden
+from shoal.ingest.decide import (
+    Reason,
+    Skip,
+    UploadedObject,
+    is_named_like_result,
+    judge,
+    lacks_metadata,
+)
+from shoal.ingest.ingested import Ingested
+from shoal.ingest.rules import Rules
+from shoal.ingest.rules_file import RulesFile
+from shoal.model.job import JobSpec
+from shoal.model.record import now, text
+from shoal.queue.connection import redis_errors, repeatable
+from shoal.queue.queue import JobQueue
+from shoal.queue.unreadable import readable
 from shoal.settings import Settings
 from shoal.storage import storage_for
-from shoal.wire import Receipt, Skipped, SkippedUpload
 
 KEPT = 100
 URI_CHARS = 1200
+
+# Reasons and entries in turn, counted and kept once, however often this is called with one key.
+NOTE = """
+if not redis.call('SET', KEYS[3], '', 'NX', 'EX', 60) then return end
+for i = 2, #ARGV, 2 do
+  redis.call('HINCRBY', KEYS[1], ARGV[i], 1)
+  redis.call('LPUSH', KEYS[2], ARGV[i + 1])
+end
+redis.call('LTRIM', KEYS[2], 0, ARGV[1])
+"""
+
+_counted = TypeAdapter(Annotated[int, Field(ge=1, lt=1 << 63)])
 
 
 class SkippedLog:
@@ -36,7 +63,11 @@ class SkippedLog:
         self._last = f"{namespace}:skipped:last"
 
     def note(self, sender: str, skips: Iterable[Skip]) -> None:
-        pipe = self.redis.pipeline()
+        """
+        Raises:
+            RedisUnavailable
+        """
+        words: list[str] = []
         for skip in skips:
             entry = SkippedUpload(
                 at=now(),
@@ -45,17 +76,19 @@ class SkippedLog:
                 reason=skip.reason,
                 detail=skip.detail[:URI_CHARS],
             )
-            pipe.hincrby(self._counts, skip.reason, 1)
-            pipe.lpush(self._last, entry.model_dump_json())
-        pipe.ltrim(self._last, 0, KEPT - 1)
-        pipe.execute()
+            words += (skip.reason, entry.model_dump_json())
+        noted = f"{self._counts}:noted:{uuid.uuid4().hex}"
+        keys = (self._counts, self._last, noted)
+        repeatable(lambda: self.redis.eval(NOTE, len(keys), *keys, KEPT - 1, *words))
 
     def read(self) -> Skipped:
-        counts = {
-            text(name): int(count) for name, count in self.redis.hgetall(self._counts).items()
-        }
-        entries = self.redis.lrange(self._last, 0, -1)
-        return Skipped(counts=counts, items=[json.loads(entry) for entry in entries])
+        counts = ((text(name), count) for name, count in self.redis.hgetall(self._counts).items())
+        entries = (("", entry) for entry in self.redis.lrange(self._last, 0, -1))
+        items = readable("skipped upload", entries, SkippedUpload.model_validate_json)
+        return Skipped(
+            counts=dict(readable("count", counts, _counted.validate_python)),
+            items=[each for _, each in items],
+        )
 
 
 class Inbox:
@@ -68,11 +101,14 @@ class Inbox:
         queue: JobQueue,
         submitter: Submitter,
         settings: Settings,
+        storage: StorageCalls,
     ) -> None:
         self.senders = senders
         self._rules = rules
         self._skipped = SkippedLog(queue.redis, queue.name)
+        self._ingested = Ingested(queue.redis, queue.name)
         self._submitter = submitter
+        self._storage = storage
         self._settings = settings
 
     async def take(self, sender: str, events: Iterable[Event]) -> Receipt:
@@ -93,6 +129,7 @@ class Inbox:
         wishes, skips = [], []
         failed: ShoalError | None = None
         for event in events:
+            await asyncio.sleep(0)  # a message may have many: others get a turn between two
             try:
                 found = event if isinstance(event, Skip) else await self._judged(event, rules)
             except ShoalError as error:  # the others of one message are not to wait for it
@@ -101,15 +138,18 @@ class Inbox:
             if isinstance(found, Skip):
                 skips.append(found)
             else:
-                wishes.append(Wish(found, rules.callback_of(found.uri)))
+                wishes.append(SubmitRequest(found, *rules.terms_of(found.uri)))
         receipt = Receipt(skipped=len(skips))
-        for record, queued in await self._submitter.submit(wishes, again=False, sender=sender):
+        made = await self._submitter.submit(wishes, again=False, sender=sender)
+        if made:
+            with redis_errors():
+                await run_in_threadpool(self._ingested.note, [record.spec for record, _ in made])
+        for record, queued in made:
             receipt.jobs.append(record.id)
             receipt.queued += queued
             receipt.known += not queued
         if skips:
-            with redis_errors():
-                await run_in_threadpool(self._skipped.note, sender, skips)
+            await run_in_threadpool(self._skipped.note, sender, skips)
         self._count(sender, receipt, skips)
         if failed:
             raise failed
@@ -122,14 +162,32 @@ class Inbox:
         for skip in skips:
             INGESTED.labels(sender, skip.reason).inc()
 
-    async def _judged(self, upload: Upload, rules: Rules) -> JobSpec | Skip:
+    async def _may_be_copy(self, upload: UploadedObject) -> bool:
+        """Whether only metadata that was not told can say that this is a copy of a result.
+
+        A request for every upload would cost more than all else that an event is. A copy is as
+        large as its original, so it is asked for only of sizes that a result has.
+        """
+        if not lacks_metadata(upload):
+            return False
+        return is_named_like_result(upload) or await self._submitter.is_result_size(upload.size)
+
+    async def _judged(self, upload: UploadedObject, rules: Rules) -> JobSpec | Skip:
         """The storage is asked only for what the sender left out, and only if a rule wants it."""
         found = judge(upload, rules, self._settings)
-        if isinstance(found, Skip) or (upload.version and upload.size is not None):
+        is_known = bool(upload.version) and upload.size is not None
+        if isinstance(found, Skip) or (is_known and not await self._may_be_copy(upload)):
             return found
         try:
             storage = storage_for(upload.uri, self._settings)
-            info = await run_in_threadpool(storage.stat, upload.uri)
+            info = await self._storage.run(upload.uri, storage.stat, upload.uri)
         except SourceNotFound:
             return Skip(upload.uri, Reason.GONE)
-        return judge(Upload.of(info), rules, self._settings)
+        except StorageForbidden:
+            if is_known:  # the worker may read it; whether it is a copy of a result is not known
+                return found
+            raise
+        told = UploadedObject.of(info)
+        if is_known:  # the version that the event is about
+            told = replace(upload, metadata=told.metadata)
+        return judge(told, rules, self._settings)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import re
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import httpx
 from google.auth import exceptions, jwt
 
+from api.events.fetching import Fetcher
 from shoal.errors import BadEventSender, SenderCheckUnavailable
 
 CERTIFICATES = "https://www.googleapis.com/oauth2/v1/certs"
@@ -27,16 +27,15 @@ MAX_GOOD = 1000
 class GoogleTokens:
     """Checks tokens against Google's certificates, which are kept as long as Google says."""
 
-    def __init__(self, audience: str, senders: Sequence[str], http: httpx.Client) -> None:
+    def __init__(self, audience: str, senders: Sequence[str], fetcher: Fetcher) -> None:
         self.audience = audience
         self.senders = tuple(senders)
-        self._http = http
-        self._fetching = threading.Lock()
+        self._fetcher = fetcher
         self._certificates: dict[str, str] = {}
         self._fetched_at = self._fresh_until = -MAX_KEPT_S * 1.0
         self._good: dict[bytes, float] = {}  # digest of a token -> until when
 
-    def check(self, authorization: str) -> None:
+    async def check(self, authorization: str) -> None:
         """
         Raises:
             BadEventSender: no token, or one that proves nothing.
@@ -50,7 +49,7 @@ class GoogleTokens:
             )
         if self.knows(authorization):
             return
-        self._check_claims(claims := self._verified(token.strip()))
+        self._check_claims(claims := await self._verified(token.strip()))
         if len(self._good) >= MAX_GOOD:
             self._good.clear()
         self._good[_digest(token)] = min(time.time() + GOOD_S, float(claims["exp"]))
@@ -72,13 +71,13 @@ class GoogleTokens:
                 hint="SHOAL_GCS_SENDERS names the service accounts that may.",
             )
 
-    def _verified(self, token: str) -> Mapping[str, Any]:
+    async def _verified(self, token: str) -> Mapping[str, Any]:
         """The claims of a token with a good signature, in time, and for us."""
         try:
             key_id = jwt.decode_header(token).get("kid")
             if not isinstance(key_id, str):
                 raise ValueError("no key id")
-            certificates = self._known(key_id)
+            certificates = await self._known(key_id)
             claims: Mapping[str, Any] = jwt.decode(
                 token, certificates, audience=self.audience, clock_skew_in_seconds=SKEW_S
             )
@@ -86,23 +85,22 @@ class GoogleTokens:
             raise BadEventSender(f"the token is not valid: {_line(error)}") from error
         return claims
 
-    def _known(self, key_id: str) -> Mapping[str, str]:
-        with self._fetching:
-            at = time.monotonic()
-            stale = at > self._fresh_until
-            unknown = key_id not in self._certificates and at > self._fetched_at + PAUSE_S
-            if stale or unknown:
-                self._fetch(at)
-            return self._certificates
+    async def _known(self, key_id: str) -> Mapping[str, str]:
+        at = time.monotonic()
+        stale = at > self._fresh_until
+        unknown = key_id not in self._certificates and at > self._fetched_at + PAUSE_S
+        if stale or unknown:
+            await self._fetch(at)
+        return self._certificates
 
-    def _fetch(self, at: float) -> None:
+    async def _fetch(self, at: float) -> None:
+        answer = await self._fetcher.get(CERTIFICATES)
         try:
-            answer = self._http.get(CERTIFICATES).raise_for_status()
-            found = answer.json()
-        except (httpx.HTTPError, ValueError) as error:
+            found = json.loads(answer.content)
+            self._certificates = {str(name): str(pem) for name, pem in found.items()}
+        except (ValueError, AttributeError) as error:
             raise SenderCheckUnavailable(f"no certificates from Google: {error}") from error
-        self._certificates = {str(name): str(pem) for name, pem in found.items()}
-        age = re.search(r"max-age=(\d{1,9})", answer.headers.get("cache-control", ""))
+        age = re.search(r"max-age=(\d{1,9})", answer.cache_control)
         kept = min(MAX_KEPT_S, max(MIN_KEPT_S, int(age[1]) if age else 0))
         self._fetched_at, self._fresh_until = at, at + kept
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from shoal.errors import BadEvent
-from shoal.intake import Skip, Upload
+from shoal.ingest.decide import Skip, UploadedObject
+from shoal.storage.buckets import BUCKET, MAX_KEY_BYTES
 
-Event = Upload | Skip  # what a parser makes of one record
+Event = UploadedObject | Skip  # what a parser makes of one record
 
 Model = TypeVar("Model", bound=BaseModel)
 
-MAX_KEY_BYTES = 1024  # of S3 and of Google Cloud Storage
 MAX_SIZE = 1 << 63
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,221}")
 _DOCUMENT = TypeAdapter(dict[str, Any])
 
 
@@ -49,7 +47,7 @@ def object_uri(scheme: str, bucket: str, key: str) -> str:
     Raises:
         BadEvent: no store would have such a bucket or key.
     """
-    if not _BUCKET.fullmatch(bucket):
+    if not BUCKET.fullmatch(bucket):
         raise BadEvent(f"not the name of a bucket: {bucket[:80]!r}")
     if not key or len(key.encode(errors="replace")) > MAX_KEY_BYTES:
         raise BadEvent(f"not the key of an object: {key[:80]!r}")

@@ -10,19 +10,20 @@ from pydantic import BaseModel, Field
 
 from api.events.parsing import MAX_SIZE, Event, checked, object_uri, texts
 from shoal.errors import BadEvent
-from shoal.intake import Reason, Skip, Upload
+from shoal.ingest.decide import Reason, Skip, UploadedObject
 from shoal.storage.base import s3_version
 
 CREATED = "ObjectCreated:"
 CEPH = "ceph:s3"  # writes keys as they are; all others encode them as in an HTML form
 META = "x-amz-meta-"
+MAX_RECORDS = 100  # S3 sends one; as many as this fit into its 64 KB
 
 
-class Bucket(BaseModel):
+class S3Bucket(BaseModel):
     name: str
 
 
-class StoredObject(BaseModel):
+class S3Object(BaseModel):
     key: str
     size: int | None = Field(None, ge=0, le=MAX_SIZE)
     eTag: str | None = None  # noqa: N815
@@ -33,11 +34,11 @@ class StoredObject(BaseModel):
 
 
 class Entity(BaseModel):
-    bucket: Bucket
-    object: StoredObject
+    bucket: S3Bucket
+    object: S3Object
 
 
-class Record(BaseModel):
+class S3Record(BaseModel):
     eventName: str  # noqa: N815
     eventSource: str = ""  # noqa: N815
     s3: Entity
@@ -56,13 +57,18 @@ def parse(document: dict[str, Any]) -> Iterator[Event]:
     """Each record on its own: one that cannot be read is skipped as malformed.
 
     Raises:
-        BadEvent: there is not a single record that can be read.
+        BadEvent: there is not a single record that can be read, or there are too many.
     """
     records = checked(Notification, document).Records
+    if len(records) > MAX_RECORDS:
+        raise BadEvent(
+            f"{len(records)} records were sent, {MAX_RECORDS} is the limit",
+            hint="Send fewer at a time, as S3 itself does.",
+        )
     faults: list[BadEvent] = []
     for number, raw in enumerate(records):
         try:
-            event = _event(checked(Record, raw))
+            event = _event(checked(S3Record, raw))
         except BadEvent as error:
             faults.append(error)
             if len(faults) == len(records):
@@ -72,7 +78,7 @@ def parse(document: dict[str, Any]) -> Iterator[Event]:
             yield event
 
 
-def _event(record: Record) -> Event:
+def _event(record: S3Record) -> Event:
     stored = record.s3.object
     key = stored.key if record.eventSource == CEPH else _decoded(stored.key)
     uri = object_uri("s3", record.s3.bucket.name, key)
@@ -81,7 +87,7 @@ def _event(record: Record) -> Event:
     etag = (stored.eTag or "").strip('"')
     known = etag or (stored.versionId or "null") != "null"
     version = s3_version(stored.versionId, etag) if known else ""
-    return Upload(uri, version, stored.size, stored.contentType or "", _metadata(stored))
+    return UploadedObject(uri, version, stored.size, stored.contentType or "", _metadata(stored))
 
 
 def _decoded(key: str) -> str:
@@ -91,7 +97,7 @@ def _decoded(key: str) -> str:
         raise BadEvent(f"not the key of an object: {key[:80]!r}") from error
 
 
-def _metadata(stored: StoredObject) -> dict[str, str]:
+def _metadata(stored: S3Object) -> dict[str, str]:
     """MinIO tells it as a map, Ceph as a list of keys and values; S3 itself does not tell."""
     values: Any = stored.userMetadata
     if isinstance(stored.metadata, list):

@@ -8,37 +8,39 @@ from typing import Any
 
 import httpx
 
+from api.events.fetching import Fetcher
 from api.events.oidc import GoogleTokens
-from api.events.sns import Sns
+from api.events.sns import Sns, host_of_topic
 from shoal.errors import BadEventSender, EventsNotConfigured
 from shoal.settings import Settings
 
-TIMEOUT_S = 5
 TOKEN_HEADER = "x-api-key"  # noqa: S105 - a header's name
 
 
 class Senders:
     """Checks the senders of events. Raises ``EventsNotConfigured`` where nobody said who may.
 
-    Without any API token the service is for this machine alone, which ``api.auth.Gate`` has made
-    sure of: then a sender whose setting is missing need not prove anything, except SNS.
+    Without any API token the service is for this machine alone, as
+    ``api.middleware.auth.Gate`` has made sure: then a sender whose setting is missing need not
+    prove anything, except SNS.
     """
 
     def __init__(self, settings: Settings, transport: httpx.BaseTransport | None = None) -> None:
-        self._http = httpx.Client(timeout=TIMEOUT_S, follow_redirects=False, transport=transport)
+        hosts = {"google", *map(host_of_topic, settings.sns_topics)}
+        self._fetcher = Fetcher(len(hosts), transport)
         self._local = not settings.api_tokens
-        self._google = GoogleTokens(settings.gcs_audience, settings.gcs_senders, self._http)
-        self._sns = Sns(settings.sns_topics, self._http)
+        self._google = GoogleTokens(settings.gcs_audience, settings.gcs_senders, self._fetcher)
+        self._sns = Sns(settings.sns_topics, self._fetcher)
         self._tokens = [token.get_secret_value().encode() for token in settings.event_tokens]
 
     def close(self) -> None:
-        self._http.close()
+        self._fetcher.close()
 
     def knows_google(self, headers: Mapping[str, str]) -> bool:
         """Whether ``check_google`` has found the same token good a moment ago."""
         return self._google.knows(headers.get("authorization", ""))
 
-    def check_google(self, headers: Mapping[str, str]) -> None:
+    async def check_google(self, headers: Mapping[str, str]) -> None:
         """
         Raises:
             BadEventSender, SenderCheckUnavailable, EventsNotConfigured
@@ -55,9 +57,9 @@ class Senders:
             return
         if missing:
             raise EventsNotConfigured(f"{' and '.join(missing)} must be set to take events")
-        self._google.check(headers.get("authorization", ""))
+        await self._google.check(headers.get("authorization", ""))
 
-    def open_sns(self, document: dict[str, Any]) -> str | None:
+    async def open_sns(self, document: dict[str, Any]) -> str | None:
         """The content of a message of SNS, once it is proved.
 
         Raises:
@@ -65,7 +67,7 @@ class Senders:
         """
         if not self._sns.topics:
             raise EventsNotConfigured("SHOAL_SNS_TOPICS must be set to take events from SNS")
-        return self._sns.open(document)
+        return await self._sns.open(document)
 
     def check_token(self, headers: Mapping[str, str]) -> None:
         """For EventBridge, MinIO, Ceph and Lambda: a token that we have given them.

@@ -5,25 +5,28 @@ from __future__ import annotations
 import base64
 import logging
 import re
-import threading
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-import httpx
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from pydantic import BaseModel
 
+from api.events.fetching import Fetcher
 from api.events.parsing import checked
-from shoal.errors import BadEventSender, SenderCheckUnavailable
+from shoal.errors import BadEventSender
 
-# As a whole: no port, no user, no query, and nothing that parsers of URLs read in different ways.
-_HOST = r"https://sns\.[a-zA-Z0-9-]{3,}\.amazonaws\.com(\.cn)?"
-CERTIFICATE_URL = re.compile(_HOST + r"/[A-Za-z0-9._-]+\.pem")
-SUBSCRIBE_URL = re.compile(_HOST + r"/\?[A-Za-z0-9._~:/&=%+-]+")
+# What a topic's ARN begins with. The region is part of a host's name, so it must look like one:
+# 'sns.s3-us-west-2.amazonaws.com' is a bucket, which may be anybody's.
+_TOPIC = re.compile(r"arn:(aws|aws-cn|aws-us-gov):sns:([a-z]{2}(?:-[a-z]{2,12}){1,2}-[0-9]{1,2}):")
+_DOMAINS = {"aws": "amazonaws.com", "aws-us-gov": "amazonaws.com", "aws-cn": "amazonaws.com.cn"}
+# After 'https://HOST/' as a whole: no port, no user, nothing that parsers of URLs read in
+# different ways.
+_CERTIFICATE = re.compile(r"[A-Za-z0-9._-]{1,200}\.pem")
+_CONFIRMATION = re.compile(r"\?[A-Za-z0-9._~:/&=%+-]{1,4000}")
 
 # SNS tries again for an hour at most; what is older is played back by somebody.
 MAX_AGE = timedelta(minutes=65)
@@ -43,7 +46,7 @@ _HASHES = {"1": hashes.SHA1, "2": hashes.SHA256}
 log = logging.getLogger(__name__)
 
 
-class Message(BaseModel):
+class SnsMessage(BaseModel):
     """What SNS posts. See "Verifying the signatures of Amazon SNS messages" in its guide."""
 
     Type: Literal["Notification", "SubscriptionConfirmation", "UnsubscribeConfirmation"]
@@ -77,31 +80,30 @@ class Sns:
         SenderCheckUnavailable: SNS does not answer.
     """
 
-    def __init__(self, topics: Iterable[str], http: httpx.Client) -> None:
+    def __init__(self, topics: Iterable[str], fetcher: Fetcher) -> None:
         self.topics = frozenset(topics)
-        self._http = http
+        self._fetcher = fetcher
         self._certificates: dict[str, x509.Certificate] = {}
-        self._fetching = threading.Lock()
 
-    def open(self, document: dict[str, Any]) -> str | None:
+    async def open(self, document: dict[str, Any]) -> str | None:
         """The content of a notification. A new subscription is confirmed and has none."""
-        message = checked(Message, document)
+        message = checked(SnsMessage, document)
         if message.TopicArn not in self.topics:  # first: strangers shall not make us fetch anything
             raise BadEventSender(
                 f"the topic is not listed: {message.TopicArn[:256]}",
                 hint="SHOAL_SNS_TOPICS lists the ARNs of the topics that may send events.",
             )
-        self._verify(message)
+        await self._verify(message)
         if message.Type == "Notification":
             return message.Message
         if message.Type == "SubscriptionConfirmation":
-            self._confirm(message)
+            await self._confirm(message)
         else:
             log.warning("%s has ended its subscription: no more events come", message.TopicArn)
         return None
 
-    def _verify(self, message: Message) -> None:
-        key = self._certificate(message.SigningCertURL).public_key()
+    async def _verify(self, message: SnsMessage) -> None:
+        key = (await self._certificate(message)).public_key()
         if not isinstance(key, rsa.RSAPublicKey):
             raise BadEventSender("the signing certificate has no RSA key")
         algorithm = _HASHES[message.SignatureVersion]()
@@ -115,19 +117,19 @@ class Sns:
         if not -MAX_AHEAD < age < MAX_AGE:
             raise BadEventSender(f"the message is of {message.Timestamp}: not sent now")
 
-    def _certificate(self, url: str) -> x509.Certificate:
-        if not CERTIFICATE_URL.fullmatch(url):
+    async def _certificate(self, message: SnsMessage) -> x509.Certificate:
+        url = message.SigningCertURL
+        if not _is_at_sns(url, message.TopicArn, _CERTIFICATE):
             raise BadEventSender(f"not a certificate of SNS: {url[:256]}")
-        with self._fetching:
-            if url not in self._certificates:
-                try:
-                    fetched = x509.load_pem_x509_certificate(self._get(url))
-                except ValueError as error:
-                    raise BadEventSender(f"not a certificate: {url}") from error
-                if len(self._certificates) >= KEPT:
-                    self._certificates.clear()
-                self._certificates[url] = fetched
-            certificate = self._certificates[url]
+        if url not in self._certificates:
+            try:
+                found = x509.load_pem_x509_certificate((await self._fetcher.get(url)).content)
+            except ValueError as error:
+                raise BadEventSender(f"not a certificate: {url}") from error
+            if len(self._certificates) >= KEPT:
+                self._certificates.clear()
+            self._certificates[url] = found
+        certificate = self._certificates[url]
         if (
             not certificate.not_valid_before_utc
             < datetime.now(UTC)
@@ -136,19 +138,22 @@ class Sns:
             raise BadEventSender(f"the certificate is not valid now: {url}")
         return certificate
 
-    def _confirm(self, message: Message) -> None:
+    async def _confirm(self, message: SnsMessage) -> None:
         url = message.SubscribeURL or ""
-        if not SUBSCRIBE_URL.fullmatch(url):
+        if not _is_at_sns(url, message.TopicArn, _CONFIRMATION):
             raise BadEventSender(f"not an address of SNS to confirm at: {url[:256]}")
-        self._get(url)
+        await self._fetcher.get(url)
         log.info("confirmed the subscription to %s", message.TopicArn)
 
-    def _get(self, url: str) -> bytes:
-        """The client follows no redirects; a redirect is an error here."""
-        try:
-            answer = self._http.get(url)
-        except httpx.HTTPError as error:
-            raise SenderCheckUnavailable(f"SNS does not answer: {error}") from error
-        if answer.status_code != 200:
-            raise SenderCheckUnavailable(f"SNS answers {answer.status_code} to {url[:256]}")
-        return answer.content
+
+def host_of_topic(arn: str) -> str:
+    """The host that answers for SNS in a topic's region; empty where the ARN is none of a topic."""
+    found = _TOPIC.match(arn)
+    return f"sns.{found[2]}.{_DOMAINS[found[1]]}" if found else ""
+
+
+def _is_at_sns(url: str, topic: str, rest: re.Pattern[str]) -> bool:
+    """Whether a URL leads to the host of the topic's own region, and is ``rest`` there."""
+    host = host_of_topic(topic)
+    start = f"https://{host}/"
+    return bool(host and url.startswith(start) and rest.fullmatch(url, len(start)))

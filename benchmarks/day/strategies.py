@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from autoscaler.rule import Limits, Seen, decide
+from autoscaler.rule import Limits, Plan, Seen, decide
 from benchmarks.day.load import Video
 from benchmarks.day.world import Consumer, World
 
 FOREVER = float("inf")
+REACT_S = 25  # of the controller: two state calls of SkyPilot and a launch
 
 
 class FixedPool:
@@ -42,22 +43,37 @@ class SkyPilotsOwn:
 
 
 class Controlled:
-    """Shoal's controller, with the decision code that runs in production."""
+    """Shoal's controller, with the decision code that runs in production.
+
+    What it decides takes effect ``react_s`` after what it saw: SkyPilot's calls take their time.
+    """
 
     TICK_S = 20
 
-    def __init__(self, limits: Limits, idle_exit_s: float, pool: dict[str, int]) -> None:
+    def __init__(
+        self, limits: Limits, idle_exit_s: float, pool: dict[str, int], react_s: int = REACT_S
+    ) -> None:
         self.pool = pool
         self.limits = limits
         self.idle_exit_s = idle_exit_s
+        self.react_s = react_s
+        self._plan: Plan | None = None
+        self._due = 0.0
 
     def on_video(self, world: World, video: Video) -> None:
         world.queue.append(video)
 
     def tick(self, world: World) -> None:
-        if world.now % self.TICK_S:
+        if world.now < self._due:
             return
-        plan = decide(
+        if self._plan:
+            self._carry_out(self._plan, world)
+            self._plan, self._due = None, world.now + max(0, self.TICK_S - self.react_s)
+        else:
+            self._plan, self._due = self._decide(world), world.now + self.react_s
+
+    def _decide(self, world: World) -> Plan:
+        return decide(
             Seen(
                 queued=len(world.queue),
                 running=world.running,
@@ -69,6 +85,8 @@ class Controlled:
             ),
             self.limits,
         )
+
+    def _carry_out(self, plan: Plan, world: World) -> None:
         world.pending += [Consumer(world.now) for _ in range(plan.launch)]
         if plan.cancel:
             del world.pending[-plan.cancel :]

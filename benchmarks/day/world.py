@@ -176,8 +176,7 @@ class World:
         if self.now < consumer.warm_at:
             return
         if consumer.video and consumer.ends_at <= self.now:
-            consumer.video.done_at = self.now
-            self.unfinished -= 1
+            self._finish(consumer.video)
             consumer.video, consumer.idle_since = None, self.now
             if consumer.own:
                 machine.consumer = None
@@ -190,6 +189,18 @@ class World:
                 consumer.ends_at = self.now + video.work_s
             elif self.now - consumer.idle_since >= self.strategy.idle_exit_s:
                 machine.consumer = None
+
+    def _finish(self, done: Video) -> None:
+        """A video is done, or a piece of one, whose next pieces are first in line then."""
+        video = done.whole or done
+        video.pieces -= 1
+        if video.pieces > 0:
+            return
+        if video.phases:
+            self.queue.extendleft(video.next_pieces())
+            return
+        video.done_at = self.now
+        self.unfinished -= 1
 
     def _scale(self) -> None:
         self._manned = {m.cluster_name: 1 for m in self.machines if m.consumer}

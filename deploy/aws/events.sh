@@ -61,10 +61,18 @@ notify() {
     --notification-configuration "$wanted"
 }
 
-# The subscription of our endpoint; nothing while there is none, or while it is not confirmed.
-subscription() {
+# subscriptions == | !=: the confirmed ones of our topic to our endpoint, or to others. It is our
+# topic: others are those of an earlier --endpoint.
+subscriptions() {
   "${aws[@]}" sns list-subscriptions-by-topic --topic-arn "$topic" --output text \
-    --query "Subscriptions[?Endpoint=='$endpoint'].SubscriptionArn" | grep '^arn:' || true
+    --query "Subscriptions[?Endpoint$1'$endpoint'].[SubscriptionArn]" | grep '^arn:' || true
+}
+
+# Whether a bucket does not exist: not whether we may see it.
+bucket_is_gone() {
+  local said
+  [ -z "$dry" ] && ! said="$("${aws[@]}" s3api head-bucket --bucket "$1" 2>&1)" \
+    && [[ $said == *404* ]]
 }
 
 queue_url() {
@@ -86,9 +94,9 @@ up() {
   run_role
 
   # By itself SNS gives up within a minute; almost an hour is all that it allows.
-  local redrive='{"deadLetterTargetArn": "'"$dead"'"}' there=''
+  local redrive='{"deadLetterTargetArn": "'"$dead"'"}' there='' each
   local delivery='{"healthyRetryPolicy": {"minDelayTarget": 5, "maxDelayTarget": 300, "numRetries": 20, "numMaxDelayRetries": 8, "backoffFunction": "exponential"}}'
-  [ -n "$dry" ] || there="$(subscription)"
+  [ -n "$dry" ] || there="$(subscriptions '==')"
   if [ -n "$there" ]; then
     run "${aws[@]}" sns set-subscription-attributes --subscription-arn "$there" \
       --attribute-name RedrivePolicy --attribute-value "$redrive"
@@ -99,6 +107,11 @@ up() {
       --notification-endpoint "$endpoint" --attributes \
       '{"RedrivePolicy": '"$(quoted "$redrive")"', "DeliveryPolicy": '"$(quoted "$delivery")"'}'
   fi
+  local earlier=''
+  [ -n "$dry" ] || earlier="$(subscriptions '!=')"
+  for each in $earlier; do
+    run "${aws[@]}" sns unsubscribe --subscription-arn "$each"
+  done
   notify with
 
   cat << TEXT
@@ -115,7 +128,7 @@ run_role() {
     --role-name "$role" --assume-role-policy-document \
     '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]}'
   run "${aws[@]}" iam put-role-policy --role-name "$role" --policy-name shoal --policy-document \
-    '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["s3:GetObject", "s3:GetObjectVersion"], "Resource": "'"$arn:s3:::$uploads"'/*"}, {"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], "Resource": "'"$arn:s3:::$results"'/*"}, {"Effect": "Allow", "Action": ["s3:ListBucket", "s3:ListBucketVersions"], "Resource": ["'"$arn:s3:::$uploads"'", "'"$arn:s3:::$results"'"]}]}'
+    '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["s3:GetObject", "s3:GetObjectVersion"], "Resource": "'"$arn:s3:::$uploads"'/*"}, {"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", "s3:DeleteObject"], "Resource": "'"$arn:s3:::$results"'/*"}, {"Effect": "Allow", "Action": ["s3:ListBucket", "s3:ListBucketVersions", "s3:ListBucketMultipartUploads"], "Resource": ["'"$arn:s3:::$uploads"'", "'"$arn:s3:::$results"'"]}]}'
   if ! have "${aws[@]}" iam get-instance-profile --instance-profile-name "$role"; then
     run "${aws[@]}" iam create-instance-profile --instance-profile-name "$role"
     run "${aws[@]}" iam add-role-to-instance-profile --instance-profile-name "$role" \
@@ -124,7 +137,7 @@ run_role() {
 }
 
 down() {
-  notify without
+  bucket_is_gone "$uploads" || notify without
   # Its subscriptions go with the topic.
   run "${aws[@]}" sns delete-topic --topic-arn "$topic"
   local url=QUEUE_URL

@@ -103,7 +103,11 @@ TEXT
 
 down() {
   local there=NOTIFICATIONS each
-  [ -n "$dry" ] || there="$(notifications)"
+  if bucket_is_gone "$uploads"; then
+    there=''
+  elif [ -z "$dry" ]; then
+    there="$(notifications)"
+  fi
   for each in $there; do
     run gcloud storage buckets notifications delete "$each"
   done
@@ -123,6 +127,13 @@ down() {
 }
 
 # A binding that a run before has removed is no error.
+# Whether a bucket does not exist: not whether we may see it.
+bucket_is_gone() {
+  local said
+  [ -z "$dry" ] && ! said="$(gcloud storage buckets describe "gs://$1" 2>&1)" \
+    && [[ $said == *404* || $said == *"not found"* ]]
+}
+
 unbind() {
   run gcloud storage buckets remove-iam-policy-binding "gs://$1" \
     --member "serviceAccount:$worker" --role "$2" || echo "nothing of $worker's to remove from $1" >&2

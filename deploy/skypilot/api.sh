@@ -7,7 +7,8 @@ set -euo pipefail
 home="${SHOAL_HOME:-$HOME/shoal}"
 port="${VALKEY_PORT:-6380}"
 # VALKEY: another way to start a server that takes the path of its configuration.
-in_docker="sudo docker run --rm --network host --user $(id -u) -v $home:$home valkey/valkey:8.1 valkey-server"
+image=valkey/valkey:8.1.9-alpine@sha256:e0eb7c480958d32bdc4357a74bdd70653ae15f2f9b4c93c4a5a9fad1dc471c84
+in_docker="sudo docker run --rm --network host --user $(id -u) -v $home:$home $image valkey-server"
 server="${VALKEY:-$in_docker}"
 PATH="$HOME/shoal-env/bin:$PATH"
 
@@ -41,13 +42,25 @@ CONF
 pem="$(openssl x509 -in valkey.crt | od -An -v -tx1 | tr -d '\n' | sed 's/ /%/g')"
 trust="ssl_check_hostname=false&ssl_ca_data=$pem"
 
+# Both end together: on SIGTERM, and when one of them does. The API goes first.
+api=
+end() {
+  trap - EXIT
+  [ -z "$api" ] || { kill "$api" 2>/dev/null || true; wait "$api" || true; }
+  kill "$valkey" 2>/dev/null || true
+  wait "$valkey" || true
+}
+trap end EXIT
+trap 'exit 143' TERM INT
+
 $server "$home/valkey.conf" &
 valkey=$!
-trap 'kill $valkey; wait $valkey' EXIT
 
 address="$(curl -fs --max-time 5 https://api.ipify.org || hostname -I | cut -d' ' -f1)"
 echo "export SHOAL_REDIS_URL='rediss://:$password@$address:$port/0?$trust'" > worker.env
 echo "For the workers: $home/worker.env"
 
 SHOAL_REDIS_URL="rediss://:$password@127.0.0.1:$port/0?$trust" SHOAL_DATA_DIR="$home/data" \
-  shoal api --host 127.0.0.1
+  shoal api --host 127.0.0.1 &
+api=$!
+wait -n

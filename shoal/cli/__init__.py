@@ -15,22 +15,26 @@ from shoal.cli import (
     ingest,
     jobs,
     pool,
+    previews,
+    refine,
+    retention,
     services,
     stack,
+    submit,
     tokens,
     workers,
 )
-from shoal.cli.session import Session, ShoalGroup, read_token
+from shoal.cli.session import CliSession, ShoalGroup, read_token, refuse_secrets
 
 EXIT_CODES = """
-**Exit codes:** 0 done; 1 a job failed or was cancelled, or something unexpected happened;
-2 wrong usage; 3 no such job, result or video; 4 the API or Redis does not answer;
-5 refused: a bad prompt, a bad input, a missing token; 130 interrupted.
+**Exit codes:** 0 success; 1 a job failed or was cancelled, or an internal error; 2 usage error;
+3 job, result or video not found; 4 the API or Redis cannot be reached; 5 request rejected
+(invalid prompt or input, missing token); 130 interrupted.
 """
 
 app = typer.Typer(
     cls=ShoalGroup,
-    help="Videos in, tracked and text-prompted object masks out.",
+    help="Track objects in videos by text prompt.",
     epilog=EXIT_CODES,
     rich_markup_mode="markdown",
     no_args_is_help=True,
@@ -39,8 +43,8 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(is_set: bool) -> None:
+    if is_set:
         typer.echo(f"shoal {__version__}")
         raise typer.Exit
 
@@ -49,50 +53,67 @@ def _version(wanted: bool) -> None:
 def start(
     ctx: typer.Context,
     url: Annotated[
-        str, typer.Option(envvar="SHOAL_API_URL", metavar="URL", help="Address of the API.")
+        str,
+        typer.Option(
+            envvar="SHOAL_API_URL",
+            metavar="URL",
+            help="URL of the API.",
+        ),
     ] = "http://127.0.0.1:8000",
     token_file: Annotated[
         str,
         typer.Option(
             envvar="SHOAL_API_TOKEN_FILE",
             metavar="PATH",
-            help="File with the API token; '-': standard input. Or set SHOAL_API_TOKEN.",
+            help="File with the API token; '-' reads standard input. Or set SHOAL_API_TOKEN.",
         ),
     ] = "",
+    token: Annotated[str, typer.Option("--token", hidden=True)] = "",
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
-    """What every command shares."""
-    ctx.obj = Session(url, read_token(token_file))
+    """Options of every command."""
+    refuse_secrets(ctx, url, token)
+    ctx.obj = CliSession(url, read_token(token_file))
 
 
 WORK = "Jobs"
 INGEST = "Buckets"
 RUN = "Services"
 
-app.command(rich_help_panel=WORK)(jobs.submit)
+app.command(rich_help_panel=WORK)(submit.submit)
+app.command(rich_help_panel=WORK)(previews.preview)
 app.command("list", rich_help_panel=WORK)(jobs.list_jobs)
 app.command(rich_help_panel=WORK)(jobs.show)
 app.command(rich_help_panel=WORK)(jobs.watch)
 app.command(rich_help_panel=WORK)(jobs.cancel)
 app.command(rich_help_panel=WORK)(jobs.retry)
+app.command(rich_help_panel=WORK)(retention.delete)
+app.command(rich_help_panel=WORK)(refine.refine)
 app.command(rich_help_panel=WORK)(jobs.download)
 app.command(rich_help_panel=WORK)(export.export)
 app.command(rich_help_panel=WORK)(jobs.queue)
+app.command(rich_help_panel=WORK)(jobs.priority)
+app.command(rich_help_panel=WORK)(jobs.pause)
+app.command(rich_help_panel=WORK)(jobs.resume)
 app.add_typer(batches.app, name="batch", rich_help_panel=WORK)
 app.add_typer(callbacks.app, name="callback", rich_help_panel=WORK)
 app.command(rich_help_panel=INGEST)(ingest.reconcile)
 app.add_typer(ingest.rules, name="rules", rich_help_panel=INGEST)
 app.add_typer(ingest.events, name="events", rich_help_panel=INGEST)
 app.add_typer(tokens.app, name="token", rich_help_panel=RUN)
+app.command(rich_help_panel=RUN)(retention.storage)
 app.command(rich_help_panel=RUN)(demo.demo)
 app.command(rich_help_panel=RUN)(stack.up)
 app.command(rich_help_panel=RUN)(services.api)
 app.command(rich_help_panel=RUN)(services.worker)
 app.command(rich_help_panel=RUN)(workers.drain)
 app.command(rich_help_panel=RUN)(services.doctor)
-# All but its name is the autoscaler's, --help too.
+# All arguments, including --help, are passed on to the autoscaler.
 app.command(
     rich_help_panel=RUN,
     add_help_option=False,

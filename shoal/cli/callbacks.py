@@ -1,4 +1,4 @@
-"""``shoal callback``: how deliveries went, and sending them again."""
+"""``shoal callback``: list webhook deliveries and resend them."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from shoal.callbacks import Delivery, DeliveryState
 from shoal.cli import output
 from shoal.cli.ids import resolve_job
 from shoal.cli.session import Json, session_of
+from shoal.model.delivery import Delivery, DeliveryState
 
-app = typer.Typer(help="Callbacks: how deliveries went, and sending them again.")
+app = typer.Typer(help="List webhook deliveries and resend them.")
 
 
 @app.command("list")
 def list_callbacks(
     ctx: typer.Context,
-    state: Annotated[DeliveryState | None, typer.Option(help="Only in this state.")] = None,
-    job: Annotated[str, typer.Option(metavar="ID", help="Only of this job.")] = "",
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=200, help="At most.")] = 20,
+    state: Annotated[DeliveryState | None, typer.Option(help="Filter by state.")] = None,
+    job: Annotated[str, typer.Option(metavar="ID", help="Filter by job ID or unique prefix.")] = "",
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, max=200, help="Maximum number of rows.")
+    ] = 20,
     json: Json = False,
 ) -> None:
-    """List deliveries, newest first."""
+    """List webhook deliveries, newest first."""
     session = session_of(ctx)
     with session.connect() as client:
         found = client.callbacks(
@@ -35,16 +37,16 @@ def list_callbacks(
     elif found:
         _show(found)
     else:
-        output.err.print("no callbacks" + (" that match" if state or job else ""))
+        output.err.print("no webhooks" + (" match" if state or job else ""))
 
 
 @app.command()
 def replay(
     ctx: typer.Context,
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of deliveries.")],
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="IDs of deliveries.")],
     json: Json = False,
 ) -> None:
-    """Send deliveries again."""
+    """Resend webhooks."""
     session = session_of(ctx)
     with session.connect() as client:
         sent = [client.replay(delivery_id) for delivery_id in ids]
@@ -55,7 +57,9 @@ def replay(
 
 
 def _show(deliveries: Sequence[Delivery]) -> None:
-    grid = output.table("id", "state", "job", "type", "tries", "last answer", right=("tries",))
+    grid = output.table(
+        "id", "state", "job", "type", "attempts", "last response", right=("attempts",)
+    )
     grid.columns[0].no_wrap = True
     for delivery in deliveries:
         last = delivery.tries[-1] if delivery.tries else None

@@ -1,4 +1,4 @@
-"""``shoal demo``: one video through a stack that lives as long as the command."""
+"""``shoal demo``: process one video with a temporary local stack."""
 
 from __future__ import annotations
 
@@ -13,38 +13,41 @@ from urllib.parse import quote, unquote, urlsplit
 import typer
 from rich.console import Console
 
+from shoal import formatting
 from shoal.cli import output
 from shoal.cli.outputs import read_outputs
 from shoal.cli.stack import StackLog, running, serve
 from shoal.errors import SourceNotFound, StackError
 from shoal.exits import Exit
-from shoal.jobs import State
-from shoal.outputs import USUAL, AnyOutput
-from shoal.prompts import clean_prompts
+from shoal.model.job import State
+from shoal.model.outputs import USUAL, AnyOutput
+from shoal.model.prompts import clean_prompts
 
 POLL_S = 0.3
 
 if TYPE_CHECKING:
-    from shoal.client import Client
-    from shoal.embedded.stack import Stack
-    from shoal.records import Record
+    from shoal.client.client import Client
+    from shoal.local.stack import Stack
+    from shoal.model.record import Record
 
 
 def demo(
-    video: Annotated[Path, typer.Argument(help="The video.")],
-    prompts: Annotated[str, typer.Option(help="What to find, separated by commas.")] = "person,car",
-    folder: Annotated[Path, typer.Option("--dir", help="Where its results and its log go.")] = Path(
+    video: Annotated[Path, typer.Argument(help="Video file.")],
+    prompts: Annotated[str, typer.Option(help="Comma-separated prompts.")] = "person,car",
+    folder: Annotated[Path, typer.Option("--dir", help="Directory for results and log.")] = Path(
         "demo"
     ),
     outputs: Annotated[
         list[str] | None,
-        typer.Option("--output", "-o", metavar="KIND[:OPTION=VALUE,...]", help="What to write."),
+        typer.Option(
+            "--output", "-o", metavar="KIND[:OPTION=VALUE,...]", help="Output to write; repeatable."
+        ),
     ] = None,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Leave everything up afterwards, until Ctrl-C.")
+        bool, typer.Option("--keep", help="Keep the services running until Ctrl-C.")
     ] = False,
 ) -> None:
-    """Process one video with everything on this machine. The last line is the metadata's path."""
+    """Process one video on this machine. The last line printed is the path of the metadata."""
     from shoal.cli.views import show_failure
 
     wanted = clean_prompts([prompt for prompt in prompts.split(",") if prompt.strip()])
@@ -52,7 +55,7 @@ def demo(
     if not video.exists():
         raise SourceNotFound(f"no such file: {video}", hint="Check the path.")
     with _logged(folder) as log, _started(folder, log) as (stack, client):
-        output.err.print(f"Shoal is up at {stack.url}, its log in {folder / 'shoal.log'}")
+        output.err.print(f"Shoal is running at {stack.url}; log: {folder / 'shoal.log'}")
         record = _process(client, stack, video, wanted, kinds)
         if record is None:
             raise typer.Exit(Exit.INTERRUPTED)
@@ -62,10 +65,10 @@ def demo(
         _show(record)
         if keep:
             shown = next((name for name in record.results if name.endswith(".mp4")), "")
-            output.err.print(f"Still up at {stack.url}, until Ctrl-C. In a browser:")
-            address = f"{stack.url}/videos/{record.id}/results/{quote(shown)}"
-            output.err.print(f"  the results  {address}")
-            output.err.print(f"  the API      {stack.url}/docs")
+            output.err.print(f"Still running at {stack.url}; press Ctrl-C to stop. In a browser:")
+            url = f"{stack.url}/videos/{record.id}/results/{quote(shown)}"
+            output.err.print(f"  results    {url}")
+            output.err.print(f"  API docs   {stack.url}/docs")
             serve(stack, log)
 
 
@@ -83,9 +86,9 @@ def _logged(folder: Path) -> Iterator[StackLog]:
 
 @contextmanager
 def _started(folder: Path, log: StackLog) -> Iterator[tuple[Stack, Client]]:
-    """A stack that remembers no earlier run: the video is processed anew each time."""
-    from shoal.client import Client
-    from shoal.embedded.stack import free_port, lock_data_dir
+    """A stack without records of earlier runs, so that the video is processed each time."""
+    from shoal.client.client import Client
+    from shoal.local.stack import free_port, lock_data_dir
 
     with lock_data_dir(folder):
         shutil.rmtree(folder / "valkey", ignore_errors=True)
@@ -101,7 +104,7 @@ def _process(
     prompts: tuple[str, ...],
     outputs: tuple[AnyOutput, ...],
 ) -> Record | None:
-    """The job's record once it is final; ``None`` after Ctrl-C."""
+    """The record of the finished job; ``None`` after Ctrl-C."""
     from shoal.cli.watching import reporter
 
     uri = client.upload(video).uri
@@ -118,7 +121,7 @@ def _process(
 
 
 def _show(record: Record) -> None:
-    """What was found and where it lies; the last line is the path of the metadata."""
+    """Print objects and result files; the last line is the path of the metadata."""
     summary = record.summary
     grid = output.table("prompt", "objects", right=("objects",))
     for prompt, count in summary["objects_per_prompt"].items():
@@ -128,9 +131,9 @@ def _show(record: Record) -> None:
     out.print(grid)
     frames, seconds = summary["frames_processed"], summary["seconds"]
     out.print()
-    files = {name: f"{output.size(size)}" for name, size in record.results.items()}
+    files = {name: f"{formatting.size(size)}" for name, size in record.results.items()}
     facts = {
-        "frames": f"{frames} in {output.duration(seconds)}, {frames / seconds:.1f} per second",
+        "frames": f"{frames} in {formatting.duration(seconds)} ({frames / seconds:.1f} fps)",
         "engine": summary["engine"],
         "results": _local(record.spec.results_prefix),
     }

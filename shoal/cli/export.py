@@ -1,4 +1,4 @@
-"""``shoal export``: another format of results that there are, without the model."""
+"""``shoal export``: convert existing results to another format, without the model."""
 
 from __future__ import annotations
 
@@ -7,40 +7,55 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shoal import formatting
 from shoal.cli import output
+from shoal.cli.completion import complete_format, complete_job
+from shoal.cli.files import Force, refuse_to_replace
 from shoal.cli.ids import resolve_job
-from shoal.cli.session import Json, Session, session_of
+from shoal.cli.session import CliSession, Json, session_of
 
 if TYPE_CHECKING:
-    from shoal.reader import Result
+    from shoal.results.reader import Result
 
 
 def export(
     ctx: typer.Context,
     job: Annotated[
         str,
-        typer.Argument(metavar="ID", help="A job's id, how it begins, or the folder of results."),
+        typer.Argument(
+            metavar="ID",
+            help="Job ID, unique prefix, or folder of results (or its metadata file).",
+            autocompletion=complete_job,
+        ),
     ],
     kinds: Annotated[
         list[str],
-        typer.Option("--format", "-f", help="Such as coco or mot; repeat it for more."),
+        typer.Option(
+            "--format",
+            "-f",
+            help="Output format, such as coco or mot; repeatable.",
+            autocompletion=complete_format,
+        ),
     ],
-    to: Annotated[Path, typer.Option(help="Folder to put it in.", file_okay=False)] = Path(),
+    to: Annotated[Path, typer.Option(help="Target directory.", file_okay=False)] = Path(),
+    force: Force = False,
     json: Json = False,
 ) -> None:
-    """Write results in another format: **shoal export ID --format coco**"""
+    """Export results to another format: **shoal export ID --format coco**"""
     session = session_of(ctx)
     result = _read(session, job)
+    if not force:
+        refuse_to_replace(result.export_path(kind, to) for kind in kinds)
     saved = [result.export(kind, to) for kind in kinds]
     if session.json:
         output.print_json({"files": saved})
         return
     for path in saved:
-        output.out.print(f"{path}  {output.size(path.stat().st_size)}", markup=False)
+        output.out.print(f"{path}  {formatting.size(path.stat().st_size)}", markup=False)
 
 
-def _read(session: Session, job: str) -> Result:
-    from shoal.reader import from_client, read
+def _read(session: CliSession, job: str) -> Result:
+    from shoal.results.reader import from_client, read
 
     if "://" in job or Path(job).exists():
         return read(job)

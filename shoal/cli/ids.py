@@ -1,24 +1,26 @@
-"""Ids that are given by how they begin."""
+"""Resolves unique prefixes of IDs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from shoal.errors import BatchNotFound, JobNotFound, RequestError, ShoalError
 
 if TYPE_CHECKING:
-    from shoal.client import Client
+    from shoal.client.client import Client
 
 ID_CHARS = 24
-MIN_PREFIX_CHARS = 4
+SHORT_ID = 12  # characters that are shown; commands accept any unique prefix
 
 
 def resolve_job(client: Client, id_or_prefix: str) -> str:
-    """A job's full id.
+    """The full ID of a job.
 
     Raises:
-        JobNotFound, RequestError: no job has an id that starts so, or several have.
+        JobNotFound: no job has this prefix.
+        RequestError: several jobs have it.
     """
     return _resolve(
         id_or_prefix,
@@ -29,10 +31,11 @@ def resolve_job(client: Client, id_or_prefix: str) -> str:
 
 
 def resolve_batch(client: Client, id_or_prefix: str) -> str:
-    """A batch's full id.
+    """The full ID of a batch.
 
     Raises:
-        BatchNotFound, RequestError: no batch has an id that starts so, or several have.
+        BatchNotFound: no batch has this prefix.
+        RequestError: several batches have it.
     """
     return _resolve(
         id_or_prefix,
@@ -52,13 +55,13 @@ def _resolve(
     prefix = id_or_prefix.lower()
     if len(prefix) >= ID_CHARS:
         return prefix
-    found: list[str] = []
-    if len(prefix) >= MIN_PREFIX_CHARS:
-        found = [each for each in candidates(prefix) if each.startswith(prefix)]
+    begin_so = (each for each in candidates(prefix) if prefix and each.startswith(prefix))
+    found = list(islice(begin_so, 2))
     if not found:
-        raise missing(f"no {one} has an id that starts with {id_or_prefix!r}")
+        raise missing(f"no {one} ID starts with {id_or_prefix!r}")
     if len(found) > 1:
         raise RequestError(
-            f"{len(found)} {many} have an id that starts with {prefix}", hint="Give more of it."
+            f"several {many} have an ID that starts with {prefix}",
+            hint="Give a longer prefix.",
         )
     return found[0]

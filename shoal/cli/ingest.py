@@ -1,4 +1,4 @@
-"""The commands about what comes in by itself: rules, events, the sweep over the buckets."""
+"""The commands for automatic ingest: rules, bucket events, reconciliation."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shoal import formatting
 from shoal.cli import output
 from shoal.cli.session import Json, session_of
 from shoal.errors import InvalidRules
@@ -14,38 +15,38 @@ from shoal.exits import Exit
 from shoal.settings import Settings, get_settings
 
 if TYPE_CHECKING:
-    from shoal.rules import Rules
+    from shoal.ingest.rules import Rules
 
-rules = typer.Typer(help="Rules: which uploads become jobs.", no_args_is_help=True)
-events = typer.Typer(help="Bucket events.", no_args_is_help=True)
+rules = typer.Typer(help="Check the rules that turn uploads into jobs.", no_args_is_help=True)
+events = typer.Typer(help="Inspect bucket events.", no_args_is_help=True)
 
 
 @rules.callback()
 def _rules() -> None:
-    """Rules: which uploads become jobs."""
+    """Check the rules that turn uploads into jobs."""
 
 
 @events.callback()
 def _events() -> None:
-    """Bucket events."""
+    """Inspect bucket events."""
 
 
 @rules.command()
 def check(
     ctx: typer.Context,
     uri: Annotated[
-        str, typer.Argument(metavar="[URI]", help="An object, in a bucket or not.")
+        str, typer.Argument(metavar="[URI]", help="URI of an upload; it need not exist.")
     ] = "",
     file: Annotated[
-        Path | None, typer.Option("--rules", envvar="SHOAL_RULES", help="The rules file.")
+        Path | None, typer.Option("--rules", envvar="SHOAL_RULES", help="Path of the rules file.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Check the rules, and explain what becomes of an upload. Needs no API and no bucket."""
-    from shoal.rules import load
+    """Validate the rules file, or show how it applies to an upload. Works without an API."""
+    from shoal.ingest.rules import load
 
     if file is None:
-        raise InvalidRules(["no rules file is given: use --rules, or set SHOAL_RULES"])
+        raise InvalidRules(["no rules file: use --rules or set SHOAL_RULES"])
     settings = get_settings()
     loaded = load(file, settings)
     if uri:
@@ -56,12 +57,12 @@ def check(
     elif session_of(ctx).json:
         output.print_json({"rules": loaded.items})
     else:
-        output.out.print(f"{output.counted(len(loaded.items), 'rule')}, no faults")
+        output.out.print(f"{formatting.counted(len(loaded.items), 'rule')}, no errors")
 
 
 def explain(uri: str, loaded: Rules, settings: Settings) -> dict[str, Any]:
-    """What becomes of an upload, and what each rule says to it, up to the one that decides."""
-    from shoal.intake import Skip, Upload, judge
+    """Whether an upload becomes a job, and the verdict of each rule up to the first match."""
+    from shoal.ingest.decide import Skip, UploadedObject, judge
 
     considered: list[dict[str, str]] = []
     for rule in loaded.items:
@@ -69,7 +70,7 @@ def explain(uri: str, loaded: Rules, settings: Settings) -> dict[str, Any]:
         considered.append({"rule": rule.name, "verdict": miss or "matches"})
         if not miss:
             break
-    found = judge(Upload(uri), loaded, settings)
+    found = judge(UploadedObject(uri), loaded, settings)
     answer: dict[str, Any] = {"uri": uri, "rules": considered}
     if isinstance(found, Skip):
         return answer | {"outcome": "skipped", "reason": found.reason, "detail": found.detail}
@@ -100,7 +101,7 @@ def _show(explanation: dict[str, Any], json: bool) -> None:
 
 @events.command()
 def skipped(ctx: typer.Context, json: Json = False) -> None:
-    """List announced uploads that led to no job, and why."""
+    """List bucket uploads that were not processed, and why."""
     session = session_of(ctx)
     with session.connect() as client:
         found = client.skipped()
@@ -108,27 +109,37 @@ def skipped(ctx: typer.Context, json: Json = False) -> None:
         output.print_json(found)
         return
     if not found.items:
-        output.err.print("nothing was skipped")
+        output.err.print("no uploads skipped")
         return
-    grid = output.table("when", "sender", "reason", "upload", "detail")
+    grid = output.table("time", "sender", "reason", "upload", "detail")
     for item in found.items:
         cells = (item.sender, item.reason, item.uri, item.detail)
-        grid.add_row(output.ago(item.at), *(output.printable(cell) for cell in cells))
+        grid.add_row(formatting.ago(item.at), *(output.printable(cell) for cell in cells))
     output.out.print(grid)
     counts = ", ".join(f"{count} {reason}" for reason, count in sorted(found.counts.items()))
-    output.err.print(f"in all: {counts}")
+    output.err.print(f"total: {counts}")
 
 
 def reconcile(
     ctx: typer.Context,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what is missing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List missing videos without queueing them.")
+    ] = False,
+    again: Annotated[
+        bool,
+        typer.Option(
+            "--again",
+            help="Also queue videos that were queued before the prompts or options of their rule "
+            "were changed.",
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Queue the videos under the rules that have neither results nor a job."""
+    """Queue all videos that match a rule and have neither a job nor results."""
     session = session_of(ctx)
     queued, page = [], None
     with session.connect() as client:
-        for page in client.reconcile(dry_run=dry_run):
+        for page in client.reconcile(dry_run=dry_run, again=again):
             queued += page.queued if session.json else []
             for found in () if session.json else page.queued:
                 output.out.print(output.printable(found.uri), markup=False, soft_wrap=True)
@@ -138,7 +149,13 @@ def reconcile(
         output.print_json(page.model_dump() | {"queued": queued})
         return
     for where, why in page.unreadable.items():
-        output.err.print(f"not swept: {where}: {why}", markup=False)
+        output.err.print(f"cannot list {where}: {why}", markup=False)
     did = "would be queued" if dry_run else "queued"
-    looked = f"{output.counted(page.objects, 'object')} looked at, {page.matched} under a rule"
-    output.err.print(f"{looked}, {page.missing} {did}")
+    scanned = f"{formatting.counted(page.objects, 'file')} scanned, {page.matched} matched a rule"
+    output.err.print(f"{scanned}, {page.missing} {did}")
+    if page.changed and not again:
+        videos = formatting.counted(page.changed, "video was", "videos were")
+        output.err.print(
+            f"{videos} queued before their rule was changed; 'shoal reconcile --again' queues them "
+            "with the rule as it is now"
+        )

@@ -1,11 +1,11 @@
-"""How things look: words, numbers and tables for people, JSON for scripts."""
+"""What commands print: tables and messages for people, JSON for scripts."""
 
 from __future__ import annotations
 
 import json
 import sys
-import time
 from typing import Any
+from unicodedata import category
 from urllib.parse import unquote
 
 from pydantic import BaseModel
@@ -14,9 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from shoal.errors import ApiError, ShoalError
-from shoal.redact import redact
+from shoal.formatting import state_name
+from shoal.model.source_url import is_web, path_of
+from shoal.secrets import redact
 
-PIPED_WIDTH = 200  # columns, where no terminal says how wide it is
+PIPED_WIDTH = 200  # columns, where the output is not a terminal
 
 STATE_STYLES = {
     "queued": "cyan",
@@ -36,15 +38,15 @@ def _console(stderr: bool) -> Console:
     )
 
 
-out = _console(stderr=False)  # what was asked for
-err = _console(stderr=True)  # progress, errors, advice
+out = _console(stderr=False)  # the result of the command
+err = _console(stderr=True)  # progress, errors, suggestions
 
 
 # --- for scripts ---------------------------------------------------------------------------------
 
 
 def print_json(document: Any) -> None:
-    """The one document on stdout."""
+    """Print the single JSON document of a command to stdout."""
     sys.stdout.write(json.dumps(document, default=_plain_data, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -63,14 +65,14 @@ def described(error: ShoalError) -> dict[str, str]:
 
 
 def show_error(error: ShoalError, item: str = "") -> None:
-    """Cause and advice on stderr; ``item`` is what it happened with."""
+    """Print an error and its hint to stderr; ``item`` is the job or file it concerns."""
     cause = redact(f"{item}: {error}" if item else str(error))
     err.print(Text.assemble(("error: ", "bold red"), printable(cause)))
     err.print(Text.assemble(("hint:  ", "bold"), printable(error.hint)))
 
 
-def advise(text: str) -> None:
-    """What could be done next: only where somebody is looking."""
+def suggest(text: str) -> None:
+    """Print a next step to stderr, if it is a terminal."""
     if err.is_terminal:
         err.print(Text(text, style="dim"))
 
@@ -97,50 +99,22 @@ def facts(pairs: dict[str, str | Text]) -> Table:
 
 
 def state(name: str) -> Text:
-    return Text(name, style=STATE_STYLES.get(name, ""))
+    return Text(state_name(name), style=STATE_STYLES.get(name, ""))
 
 
 def printable(text: str) -> str:
-    """Without what would steer the terminal."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    """Replace characters that would control the terminal. Spaces of any width are none of them:
+    numbers have narrow ones, and so have names of screen recordings."""
+    return "".join(char if _is_shown(char) else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def _is_shown(char: str) -> bool:
+    return char.isprintable() or category(char) == "Zs"
 
 
 def video_name(uri: str) -> str:
-    """The last part of a URI, as a person would write it."""
+    """The last part of a URI, decoded."""
+    if is_web(uri):
+        return printable(path_of(uri).name)
     name = uri.rstrip("/").rsplit("/", 1)[-1]
     return printable(unquote(name) if uri.startswith("file:") else name)
-
-
-def counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 999.5:
-            return f"{count:.0f} {unit}" if unit == "B" or count >= 99.5 else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
-def duration(seconds: float) -> str:
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, left = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {left:02} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours < 48 else f"{hours // 24} days"
-
-
-def ago(moment: float) -> str:
-    seconds = max(0.0, time.time() - moment)
-    for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= length:
-            return f"{seconds // length:.0f} {unit} ago"
-    return f"{seconds:.0f} s ago"
-
-
-def clock(moment: float) -> str:
-    """Local time."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))

@@ -1,4 +1,4 @@
-"""Outputs on the command line: from short forms to models."""
+"""Parses ``--output``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 
 from shoal.errors import InvalidOutput
-from shoal.outputs import AnyOutput, parse_outputs
+from shoal.model.outputs import AnyOutput, parse_outputs
 
 
 def read_outputs(texts: Iterable[str]) -> tuple[AnyOutput, ...]:
@@ -23,7 +23,7 @@ def _read(text: str) -> object:
         try:
             return json.loads(text)
         except ValueError as error:
-            raise InvalidOutput(f"--output {text!r} is not JSON: {error}") from error
+            raise InvalidOutput(f"--output {text!r} is not valid JSON: {error}") from error
     kind, _, options = text.partition(":")
     fields = {"kind": kind}
     for option in filter(None, options.split(",")):

@@ -1,6 +1,6 @@
-"""``shoal pool``: becomes ``shoal-autoscaler pool``, which lives in an environment of its own.
+"""``shoal pool``: runs ``shoal-autoscaler pool`` from its own environment.
 
-SkyPilot pins libraries that do not go with the API's.
+SkyPilot pins libraries that conflict with those of the API.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ import shoal
 from shoal.errors import StackError
 
 PROGRAM = "shoal-autoscaler"
-MADE = ".venv-autoscaler"  # by 'make autoscaler', in a checkout
+CHECKOUT_ENV = ".venv-autoscaler"  # created by 'make autoscaler'
 
 
 def pool(ctx: typer.Context) -> NoReturn:
-    """Machines in the cloud: **shoal pool render | up | status | scale | down**."""
+    """Manage a pool of cloud GPUs: **shoal pool render | up | status | scale | down**."""
     program = find_autoscaler()
     sys.stdout.flush()
-    os.execv(program, [program, "pool", *ctx.args])  # noqa: S606 - no shell is wanted
+    os.execv(program, [program, "pool", *ctx.args])  # noqa: S606 - no shell is involved
 
 
 def find_autoscaler() -> str:
     """
     Raises:
-        StackError: it is not installed.
+        StackError: the autoscaler is not installed.
     """
-    made = Path(shoal.__file__).parents[1] / MADE / "bin" / PROGRAM
-    for candidate in (os.environ.get("SHOAL_AUTOSCALER"), PROGRAM, str(made)):
+    local = Path(shoal.__file__).parents[1] / CHECKOUT_ENV / "bin" / PROGRAM
+    for candidate in (os.environ.get("SHOAL_AUTOSCALER"), PROGRAM, str(local)):
         if candidate and (found := shutil.which(candidate)):
             return found
     raise StackError(
-        "the autoscaler, which talks to SkyPilot, is not installed here",
-        hint="'make autoscaler' in a checkout, or an environment of its own with "
-        "'shoal-autoscaler[sky]' and SHOAL_AUTOSCALER set to its program.",
+        "the autoscaler is not installed",
+        hint="Run 'make autoscaler' in a checkout, or install 'deploy/autoscaler[sky]' into its "
+        "own environment and set SHOAL_AUTOSCALER to its program.",
     )

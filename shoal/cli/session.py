@@ -1,4 +1,4 @@
-"""What the commands share: the API they talk to, and how they end."""
+"""What the commands share: the connection to the API, errors and exit codes."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from typer.core import TyperGroup
 from shoal.cli import output
 from shoal.errors import SecretInArguments, ShoalError, TokenUnreadable
 from shoal.exits import Exit, exit_code
-from shoal.redact import hide
+from shoal.secrets import hide
 
 if TYPE_CHECKING:
-    from shoal.client import Client
-    from shoal.records import Record
+    from shoal.client.client import Client
+    from shoal.model.record import Record
 
 
 @dataclass
-class Session:
+class CliSession:
     """One run of the command line."""
 
     url: str
     token: str = field(repr=False)
-    json: bool = False  # as the command's --json says
+    json: bool = False  # set by the command's --json
 
     def connect(self) -> Client:
-        from shoal.client import Client  # httpx takes its time, and --help has no use for it
+        from shoal.client.client import Client
 
         return Client(self.url, self.token)
 
 
 def read_token(path: str) -> str:
-    """The API token: of a file, or of SHOAL_API_TOKEN. Never of the command line, which all see.
+    """The API token, from a file or SHOAL_API_TOKEN. Never from an argument, which all users see.
 
     Raises:
         TokenUnreadable
@@ -52,26 +52,28 @@ def read_token(path: str) -> str:
         else:
             token = os.environ.get("SHOAL_API_TOKEN", "")
     except (OSError, UnicodeDecodeError) as error:
-        words = error.strerror if isinstance(error, OSError) else "not text"
-        raise TokenUnreadable(f"cannot read a token from {path}: {words}") from error
+        reason = error.strerror if isinstance(error, OSError) else "not text"
+        raise TokenUnreadable(f"cannot read a token from {path}: {reason}") from error
+    if path and not token:
+        raise TokenUnreadable(
+            f"{'standard input' if path == '-' else path} has no token: it is empty"
+        )
     hide([token])
     return token
 
 
-def session_of(ctx: typer.Context) -> Session:
-    session: Session = ctx.obj
+def session_of(ctx: typer.Context) -> CliSession:
+    session: CliSession = ctx.obj
     return session
 
 
-def _keep(ctx: typer.Context, wanted: bool) -> bool:
-    # In the session, so that the handling of errors knows it too.
-    session_of(ctx).json = wanted
-    return wanted
+def _set_json(ctx: typer.Context, is_set: bool) -> bool:
+    # Kept in the session, where the error handler reads it.
+    session_of(ctx).json = is_set
+    return is_set
 
 
-Json = Annotated[
-    bool, typer.Option("--json", callback=_keep, help="Print one JSON document, and only that.")
-]
+Json = Annotated[bool, typer.Option("--json", callback=_set_json, help="Print one JSON document.")]
 
 
 def without_password(
@@ -79,19 +81,42 @@ def without_password(
 ) -> str | None:
     """
     Raises:
-        SecretInArguments: a URL with a password, on the command line.
+        SecretInArguments: the URL on the command line has a password.
     """
-    # Compared by name: the class differs with the version of typer.
-    source = ctx.get_parameter_source(param.name or "")
-    if value and source and source.name == "COMMANDLINE" and urlsplit(value).password:
-        raise SecretInArguments("a password on the command line is seen by all on this machine")
+    if value and _is_argument(ctx, param.name or "") and _has_password(value):
+        raise SecretInArguments("all users of this machine can read a password on the command line")
     return value
+
+
+def refuse_secrets(ctx: typer.Context, url: str, token: str) -> None:
+    """
+    Raises:
+        SecretInArguments: a token on the command line, or a password in the URL of the API.
+    """
+    if token or (_is_argument(ctx, "url") and _has_password(url)):
+        raise SecretInArguments(
+            "all users of this machine can read a token on the command line",
+            hint="Set SHOAL_API_TOKEN, or use --token-file.",
+        )
+
+
+def _is_argument(ctx: typer.Context, name: str) -> bool:
+    # Compared by name: the class differs with the version of typer.
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _has_password(url: str) -> bool:
+    try:
+        return bool(urlsplit(url).password)
+    except ValueError:  # not a URL: who connects says so; it may hold one all the same
+        return "@" in url
 
 
 RedisUrl = Annotated[
     str | None,
     typer.Option(
-        help="The queue's Redis; with a password by SHOAL_REDIS_URL only.",
+        help="URL of Redis; pass a password in SHOAL_REDIS_URL only.",
         envvar="SHOAL_REDIS_URL",
         metavar="URL",
         callback=without_password,
@@ -100,7 +125,7 @@ RedisUrl = Annotated[
 
 
 class ShoalGroup(TyperGroup):
-    """Ends every command that meets a Shoal error with its cause, its hint and an exit code."""
+    """Prints the cause and hint of a Shoal error and exits with its exit code."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -112,16 +137,16 @@ class ShoalGroup(TyperGroup):
             raise typer.Exit(exit_code(error)) from error
 
 
-class Batch:
-    """Does one thing to many items; a failure with one does not keep the others from it."""
+class ForEach:
+    """Runs one action for many items; an error of one does not stop the others."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: CliSession) -> None:
         self.session = session
         self.records: list[Record] = []
         self.errors: list[tuple[str, ShoalError]] = []
 
     def run(self, items: Sequence[str], act: Callable[[str], Record]) -> None:
-        """``act`` on every item; an API that is away ends it."""
+        """Run ``act`` for every item; stop if the API cannot be reached."""
         for item in items:
             try:
                 self.records.append(act(item))
@@ -132,7 +157,7 @@ class Batch:
                     return
 
     def finish(self, show: Callable[[list[Record]], None]) -> None:
-        """Print what came of it, and end the command with the first error's exit code."""
+        """Print the results, and exit with the exit code of the first error."""
         if self.session.json:
             output.print_json(self._document())
         elif self.records:

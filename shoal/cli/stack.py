@@ -1,4 +1,4 @@
-"""``shoal up``: everything on this machine."""
+"""``shoal up``: all services on this machine."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from shoal.errors import StackError
 from shoal.settings import get_settings
 
 if TYPE_CHECKING:
-    from shoal.embedded.stack import Stack
+    from shoal.local.stack import Stack
 
 COLOURS = ("cyan", "green", "magenta", "yellow", "blue")
 
 
 class StackLog:
-    """The lines of all processes in one log, each under its process's colour."""
+    """Merges the logs of all processes; each has its own color."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self._colours: dict[str, str] = {}
         self._choice = itertools.cycle(COLOURS)
-        self._writing = threading.Lock()
+        self._lock = threading.Lock()
 
     def __call__(self, name: str, line: str) -> None:
-        with self._writing:
+        with self._lock:
             if name not in self._colours:
                 self._colours[name] = next(self._choice)
             prefix = Text(f"{name:>9} │ ", style=self._colours[name])
@@ -44,13 +44,13 @@ def up(
     workers: Annotated[int, typer.Option(min=0, help="Number of workers.")] = 1,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the API.")] = 8000,
     data_dir: Annotated[
-        Path, typer.Option(help="Where uploads, results and the queue are kept.")
+        Path, typer.Option(help="Directory for uploads, results and the queue.")
     ] = Path("shoal-data"),
     redis_url: RedisUrl = None,
 ) -> None:
-    """Run Valkey, the API and workers here until Ctrl-C; what is unfinished continues next time.
+    """Run Valkey, the API and workers until Ctrl-C. Unfinished jobs continue at the next start.
 
-    Given a Redis, that one is used and no Valkey is started.
+    With a Redis URL, that Redis is used and no Valkey is started.
     """
     log = StackLog(Console(stderr=True))
     with running(log, data_dir, port=port, workers=workers, redis_url=redis_url) as stack:
@@ -59,9 +59,9 @@ def up(
 
 
 def serve(stack: Stack, log: StackLog) -> None:
-    """Say where it is, and stay until a signal."""
+    """Log the URLs and run until a signal arrives."""
     if not stack.stop_asked:
-        log("shoal", f"up at {stack.url}, data in {stack.settings.data_dir}")
+        log("shoal", f"running at {stack.url}, data in {stack.settings.data_dir}")
         log("shoal", f"dashboard: {stack.url}/ui")
         log("shoal", "try: shoal submit VIDEO --prompt person --watch")
     stack.run()
@@ -72,18 +72,20 @@ def serve(stack: Stack, log: StackLog) -> None:
 def running(
     log: StackLog, data_dir: Path, *, port: int, workers: int, redis_url: str | None = None
 ) -> Iterator[Stack]:
-    """A started stack, which is stopped at the end, whatever happens.
+    """A running stack, which is stopped on exit.
 
     Raises:
         DataDirBusy, PortBusy, StackError
     """
     try:
-        from shoal.embedded.stack import Stack
+        from shoal.local.process_guard import hide_process
+        from shoal.local.stack import Stack
     except ImportError as error:
         raise StackError(
-            f"not everything is installed here: {error.name} is missing",
-            hint="pip install 'shoal[up]'",
+            f"a dependency is not installed: {error.name}",
+            hint="Run pip install '.[up]' in a checkout.",
         ) from error
+    hide_process()
     data_dir = data_dir.expanduser().resolve()
     settings = get_settings().model_copy(update={"data_dir": data_dir, "api_port": port})
     stack = Stack(settings, workers=workers, redis_url=redis_url, log_line=log)

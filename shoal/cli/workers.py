@@ -7,20 +7,26 @@ from typing import Annotated
 import typer
 
 from shoal.cli import output
+from shoal.cli.completion import complete_worker
 from shoal.cli.session import Json, session_of
 
 
 def drain(
     ctx: typer.Context,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="WORKER", help="As 'shoal queue' names them.")
+        list[str] | None,
+        typer.Argument(
+            metavar="WORKER",
+            help="Worker names, as shown by 'shoal queue'.",
+            autocompletion=complete_worker,
+        ),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="All workers that are there now.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Drain all connected workers.")] = False,
     json: Json = False,
 ) -> None:
-    """Have workers take nothing new and end when their video is done, as for an upgrade."""
+    """Drain workers: finish the current video, then exit."""
     if bool(names) == every:
-        raise typer.BadParameter("Name workers, or give --all.")
+        raise typer.BadParameter("Give worker names or --all.")
     session = session_of(ctx)
     with session.connect() as client:
         names = names or [worker.name for worker in client.queue().workers]
@@ -29,5 +35,5 @@ def drain(
         output.print_json({"items": workers})
         return
     for worker in workers:
-        on = f", when {worker.job} is done" if worker.job else ""
-        output.out.print(f"{worker.name} will end{on}", markup=False, highlight=False)
+        after = f" after job {worker.job}" if worker.job else ""
+        output.out.print(f"{worker.name} will exit{after}", markup=False, highlight=False)

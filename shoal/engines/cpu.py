@@ -1,4 +1,4 @@
-"""The words of the CPU engine: the 80 classes of COCO and faces, and other names for them."""
+"""The vocabulary of the CPU engine: the 80 COCO classes, faces, and synonyms."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ WORDS: tuple[str, ...] = (
     "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
 )
 
-FACE = len(WORDS)  # a class of its own, with a detector of its own
+FACE = len(WORDS)  # a separate class with its own detector
 
-# For each set of classes, the other words that mean any one of them.
+# Synonyms for any class of a set.
 _ALIASES: dict[tuple[str, ...], tuple[str, ...]] = {
     ("person",): (
         "adult", "athlete", "baby", "boy", "child", "cyclist", "dancer", "driver", "girl",
@@ -73,7 +73,7 @@ _ALIASES: dict[tuple[str, ...], tuple[str, ...]] = {
 _IRREGULAR = {"people": "person", "men": "man", "women": "woman", "children": "child"}
 _IRREGULAR |= {"mice": "mouse", "buses": "bus", "taxis": "taxi"}
 
-# Plural endings and what the singular has in their place; every fit is tried.
+# Plural endings and their singular forms; every match is tried.
 _ENDINGS = (("s", ""), ("es", ""), ("ies", "y"), ("ves", "fe"), ("ves", "f"))
 
 _CLASSES: dict[str, tuple[int, ...]] = {word: (index,) for index, word in enumerate(WORDS)} | {
@@ -86,27 +86,27 @@ _CLASSES |= dict.fromkeys(("face", "human face"), (FACE,))
 
 @lru_cache(maxsize=1000)
 def resolve(prompt: str) -> tuple[int, ...]:
-    """The classes that answer a prompt: indices into ``WORDS``, or ``FACE`` alone.
+    """The classes of a prompt: indices into ``WORDS``, or ``FACE`` alone.
 
-    Letter case, surplus white space, hyphens and the plural do not matter.
+    Ignores case, extra white space, hyphens and the plural.
 
     Raises:
-        UnknownPrompt: no class answers it; the hint lists all known words.
+        UnknownPrompt: the prompt is not in the vocabulary; the hint lists all words.
     """
     text = " ".join(prompt.lower().replace("-", " ").replace("_", " ").split())
     for candidate in _singulars(text):
         if candidate in _CLASSES:
             return _CLASSES[candidate]
     close = difflib.get_close_matches(text, _CLASSES, n=3, cutoff=0.6)
-    suggestion = f"; the closest words are {', '.join(close)}" if close else ""
+    suggestion = f"; similar words are {', '.join(close)}" if close else ""
     raise UnknownPrompt(
-        f"the cpu engine has no word for {prompt!r}{suggestion}",
-        hint=f"It knows: {', '.join(sorted(_CLASSES))}.",
+        f"the CPU engine does not recognize {prompt!r}{suggestion}",
+        hint=f"It recognizes: {', '.join(sorted(_CLASSES))}.",
     )
 
 
 def _singulars(text: str) -> list[str]:
-    """The text itself, then what it may be the plural of. Only the last word is inflected."""
+    """The text, then its possible singular forms. Only the last word is changed."""
     head, space, last = text.rpartition(" ")
     stems = [last, _IRREGULAR.get(last, last)]
     stems += [

@@ -1,21 +1,24 @@
-"""Who asks, and who is told: tokens, events and callbacks."""
+"""Errors of who may do what, and how much: tokens, limits, event senders, webhooks."""
 
 from __future__ import annotations
 
-from shoal.errors.request import RequestError
+from shoal.errors.requests import RequestError
 
 
 class Unauthorized(RequestError):
     code = "unauthorized"
-    default_hint = "Send 'Authorization: Bearer TOKEN'; 'shoal token create' makes tokens."
+    default_hint = (
+        "Set SHOAL_API_TOKEN or use --token-file; over HTTP send 'Authorization: Bearer TOKEN'. "
+        "Create a token with 'shoal token create'."
+    )
     http_status = 401
 
 
 class InsufficientScope(RequestError):
-    """A known token, and not good for this."""
+    """The scope of the token does not allow this."""
 
     code = "insufficient_scope"
-    default_hint = "Use a token of a wider scope; 'shoal token create' makes one."
+    default_hint = "Use a token with a wider scope. Create one with 'shoal token create'."
     http_status = 403
 
 
@@ -23,7 +26,7 @@ class RateLimited(RequestError):
     """Too many requests with one token."""
 
     code = "rate_limited"
-    default_hint = "Wait as long as 'Retry-After' says, or raise SHOAL_RATE_LIMIT on the API."
+    default_hint = "Wait for the time in 'Retry-After', or increase SHOAL_RATE_LIMIT on the API."
     http_status = 429
 
     def __init__(self, message: str, *, retry_after_s: int = 1) -> None:
@@ -31,44 +34,58 @@ class RateLimited(RequestError):
         self.retry_after_s = retry_after_s
 
 
+class QuotaExceeded(RequestError):
+    """The token has used up what it may queue, submit or upload."""
+
+    code = "quota_exceeded"
+    default_hint = (
+        "Wait until queued videos have started, or until the next day (UTC); or ask an "
+        "administrator for a token with higher limits."
+    )
+    http_status = 429
+    transient = True  # a batch waits for it
+
+
 class TokenExists(RequestError):
     code = "token_exists"
-    default_hint = "Choose another name, or revoke it first: 'shoal token revoke NAME'."
+    default_hint = "Choose another name, or revoke the token first: 'shoal token revoke NAME'."
     http_status = 409
 
 
 class TokenNotFound(RequestError):
     code = "token_not_found"
-    default_hint = "'shoal token list' shows the tokens that there are."
+    default_hint = "Run 'shoal token list' to see all tokens."
     http_status = 404
 
 
 class TokensOff(RequestError):
-    """Without a first token the API is open to its machine, and others would mean nothing."""
+    """Tokens can only be created when SHOAL_API_TOKENS is set."""
 
     code = "tokens_off"
-    default_hint = "Set SHOAL_API_TOKENS on the API to a first one, and use it to make others."
+    default_hint = "Set SHOAL_API_TOKENS on the API, and use that token to create others."
     http_status = 409
 
 
 class BadEvent(RequestError):
-    """A bucket event that cannot be read, and never will be."""
+    """A bucket event that cannot be parsed; a retry does not help."""
 
     code = "bad_event"
-    default_hint = "Send the notification as the bucket's provider writes it; see docs/ingest-*.md."
+    default_hint = (
+        "Send the notification in the format of the bucket's provider; see docs/ingest-*.md."
+    )
     http_status = 422
 
 
 class BadEventSender(RequestError):
-    """A bucket event whose sender is not who it should be."""
+    """A bucket event whose sender could not be authenticated."""
 
     code = "bad_event_sender"
-    default_hint = "Check how the sender proves itself; see docs/ingest-*.md."
+    default_hint = "Check the authentication of the sender; see docs/ingest-*.md."
     http_status = 401
 
 
 class SenderCheckUnavailable(RequestError):
-    """The certificates that prove a sender cannot be had now. The sender tries again."""
+    """The keys that authenticate senders cannot be fetched. The sender will retry."""
 
     code = "sender_check_unavailable"
     default_hint = "The API must reach www.googleapis.com, or sns.*.amazonaws.com, over HTTPS."
@@ -76,25 +93,25 @@ class SenderCheckUnavailable(RequestError):
 
 
 class EventsNotConfigured(RequestError):
-    """The setting is missing that tells who may send events. The sender tries again."""
+    """The authentication of event senders is not configured. The sender will retry."""
 
     code = "events_not_configured"
-    default_hint = "Set it on the API; docs/ingest-*.md say what to."
+    default_hint = "Set it on the API; see docs/ingest-*.md."
     http_status = 503
 
 
 class InvalidCallback(RequestError):
-    """Not an address that a callback may go to."""
+    """The webhook URL is not allowed."""
 
     code = "invalid_callback"
-    default_hint = "Give an https:// or http:// URL of a public host; see docs/callbacks.md."
+    default_hint = "Use an https:// or http:// URL of a public host; see docs/webhooks.md."
 
 
 class CallbackForbidden(InvalidCallback):
-    """A callback's host has an address that is not public."""
+    """The host of the webhook URL has an address that is not public."""
 
     code = "callback_forbidden"
-    default_hint = "List the host or its network in SHOAL_CALLBACK_ALLOW on the API."
+    default_hint = "Add the host or its network to SHOAL_CALLBACK_ALLOW on the API."
 
 
 class CallbacksOff(RequestError):
@@ -104,5 +121,5 @@ class CallbacksOff(RequestError):
 
 class CallbackNotFound(RequestError):
     code = "callback_not_found"
-    default_hint = "GET /callbacks lists them; they are kept for 30 days."
+    default_hint = "GET /callbacks lists webhooks; they are kept for 30 days."
     http_status = 404

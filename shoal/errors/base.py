@@ -1,4 +1,4 @@
-"""The base of the tree."""
+"""The base class of all errors."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import ClassVar
 
 
 class ShoalError(Exception):
-    """Base of the tree. ``str(error)`` is the one-line cause."""
+    """Base class of all errors. ``str(error)`` is the one-line cause."""
 
     code: ClassVar[str] = "internal_error"
-    default_hint: ClassVar[str] = "This is a fault in Shoal: please report it with the traceback."
+    default_hint: ClassVar[str] = "This is a bug in Shoal. Report it with the traceback."
     transient: ClassVar[bool] = False
     http_status: ClassVar[int] = 500
 

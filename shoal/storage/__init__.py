@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+import re
 
 from shoal.errors import UnsupportedLocation
 from shoal.settings import Settings
 from shoal.storage.base import ObjectInfo, Storage
+from shoal.storage.buckets import BucketStorage
 from shoal.storage.files import FileStorage
 
-__all__ = ["ObjectInfo", "Storage", "storage_for"]
+__all__ = ["ObjectInfo", "Storage", "bucket_for", "storage_for"]
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 
 
 def storage_for(uri: str, settings: Settings) -> Storage:
@@ -18,9 +21,14 @@ def storage_for(uri: str, settings: Settings) -> Storage:
     Raises:
         UnsupportedLocation: no storage has this scheme.
     """
-    scheme = uri.partition("://")[0] if "://" in uri else urlsplit(uri).scheme
+    found = _SCHEME.match(uri)
+    scheme = found[1].lower() if found else ""
     if scheme == "file":
         return FileStorage(settings.readable_roots)
+    if scheme in ("https", "http"):
+        from shoal.storage.https import HttpsStorage
+
+        return HttpsStorage(settings.source_allow)
     try:
         if scheme == "gs":
             from shoal.storage.gcs import GoogleStorage
@@ -30,10 +38,27 @@ def storage_for(uri: str, settings: Settings) -> Storage:
             from shoal.storage.s3 import S3Storage
 
             return S3Storage()
+        if scheme == "az":
+            from shoal.storage.azure import AzureStorage
+
+            return AzureStorage()
     except ImportError as error:
-        extra = {"gs": "gcs", "s3": "s3"}[scheme]
+        extra = {"gs": "gcs", "s3": "s3", "az": "azure"}[scheme]
         raise UnsupportedLocation(
-            f"{error.name} is missing for {uri}", hint=f"pip install 'shoal[{extra}]'"
+            f"{error.name} is not installed, required for {uri}",
+            hint=f"Run pip install '.[{extra}]' in a checkout.",
         ) from error
     named = f"{scheme}://" if scheme else "a path without a scheme"
-    raise UnsupportedLocation(f"cannot read from {named}: {uri}")
+    raise UnsupportedLocation(f"cannot read from {named}: {uri!r}")
+
+
+def bucket_for(uri: str, settings: Settings) -> BucketStorage:
+    """As ``storage_for``, of a URI in a bucket.
+
+    Raises:
+        UnsupportedLocation: it is in none.
+    """
+    storage = storage_for(uri, settings)
+    if not isinstance(storage, BucketStorage):
+        raise UnsupportedLocation(f"not in a bucket: {uri!r}")
+    return storage

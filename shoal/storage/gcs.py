@@ -3,10 +3,11 @@ is its generation. ``STORAGE_EMULATOR_HOST`` leads to an emulator."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import requests
 from google.api_core import exceptions as api
@@ -24,13 +25,14 @@ from shoal.errors import (
     StorageThrottled,
     StorageUnavailable,
 )
-from shoal.storage.base import MARKER, ObjectInfo
+from shoal.storage.base import HASTY_S, MARKER, ObjectInfo, is_hasty
 from shoal.storage.buckets import (
     CHUNK,
     PARALLEL,
     PART_BYTES,
     Address,
     BucketStorage,
+    Piece,
     changed,
     owner,
 )
@@ -39,6 +41,15 @@ CONNECT_S, READ_S = 10, 60
 TIMEOUT = (CONNECT_S, READ_S)
 FAULTS = (api.GoogleAPIError, auth.GoogleAuthError, requests.RequestException, DataCorruption)
 UPLOAD_RETRY = DEFAULT_RETRY.with_timeout(120)  # s; with growing pauses
+COMPOSED = 32  # objects that one request can join
+HASTY_RETRY = DEFAULT_RETRY.with_timeout(HASTY_S)
+
+
+def _patience() -> dict[str, Any]:
+    """How long a call waits and tries again."""
+    if is_hasty():
+        return {"timeout": (HASTY_S / 2, HASTY_S), "retry": HASTY_RETRY}
+    return {"timeout": TIMEOUT}
 
 
 @lru_cache(maxsize=1)
@@ -65,18 +76,16 @@ class GoogleStorage(BucketStorage):
 
     def _head(self, address: Address) -> ObjectInfo:
         blob = self._blob(address)
-        blob.reload(timeout=TIMEOUT)
+        blob.reload(**_patience())
         return self._info(blob)
 
     def _list(self, folder: Address) -> Iterator[ObjectInfo]:
-        blobs = _client().list_blobs(
-            folder.bucket, prefix=folder.key, delimiter="/", timeout=TIMEOUT
-        )
+        blobs = _client().list_blobs(folder.bucket, prefix=folder.key, delimiter="/", **_patience())
         return (self._info(blob) for blob in blobs)
 
     def _walk(self, prefix: Address, after: str) -> Iterator[ObjectInfo]:
         blobs = _client().list_blobs(
-            prefix.bucket, prefix=prefix.key or None, start_offset=after or None, timeout=TIMEOUT
+            prefix.bucket, prefix=prefix.key or None, start_offset=after or None, **_patience()
         )
         # The offset's own name is listed too.
         return (self._info(blob) for blob in blobs if blob.name != after)
@@ -84,9 +93,9 @@ class GoogleStorage(BucketStorage):
     def _download(self, address: Address, version: str, path: Path) -> None:
         blob = self._blob(address, int(version))
         try:
-            blob.reload(timeout=TIMEOUT)
+            blob.reload(**_patience())
         except api.NotFound as error:
-            self._blob(address).reload(timeout=TIMEOUT)  # raises if it is not there at all
+            self._blob(address).reload(**_patience())  # raises if it is not there at all
             raise changed(self.uri(address)) from error
         if (blob.size or 0) <= PART_BYTES:
             blob.download_to_filename(str(path), checksum="crc32c", timeout=TIMEOUT)
@@ -112,6 +121,33 @@ class GoogleStorage(BucketStorage):
             timeout=TIMEOUT,
         )
 
+    def _put(self, address: Address, data: bytes, content_type: str) -> None:
+        blob = self._blob(address)
+        blob.metadata = {MARKER: owner(address)}
+        blob.upload_from_string(
+            data,
+            content_type=content_type,
+            checksum="crc32c",
+            **{"retry": UPLOAD_RETRY} | _patience(),
+        )
+
+    def _join(
+        self, folder: Address, pieces: Sequence[Piece], target: Address, content_type: str
+    ) -> None:
+        names, level = [piece.name for piece in pieces], 0
+        while len(names) > COMPOSED:
+            level += 1
+            groups = [names[at : at + COMPOSED] for at in range(0, len(names), COMPOSED)]
+            names = [f"{level}-{number}" for number in range(len(groups))]
+            for name, group in zip(names, groups, strict=True):
+                whole = self._blob(folder.child(name))
+                whole.compose([self._blob(folder.child(each)) for each in group], timeout=TIMEOUT)
+        blob = self._blob(target)
+        blob.content_type, blob.metadata = content_type, {MARKER: owner(target)}
+        with suppress(api.PreconditionFailed):  # it is there
+            sources = [self._blob(folder.child(each)) for each in names]
+            blob.compose(sources, if_generation_match=0, timeout=TIMEOUT)
+
     def _stream(self, address: Address, start: int, length: int | None) -> Iterator[bytes]:
         blob = self._blob(address)
         end = None if length is None else start + length
@@ -120,7 +156,7 @@ class GoogleStorage(BucketStorage):
             try:
                 # 'end' is the last byte itself.
                 data = blob.download_as_bytes(
-                    start=start, end=last - 1, checksum=None, timeout=TIMEOUT
+                    start=start, end=last - 1, checksum=None, **_patience()
                 )
             except api.RequestRangeNotSatisfiable:
                 return
@@ -131,7 +167,7 @@ class GoogleStorage(BucketStorage):
 
     def _delete(self, address: Address) -> None:
         try:
-            self._blob(address).delete(timeout=TIMEOUT)
+            self._blob(address).delete(**_patience())
         except api.NotFound:
             return
 
@@ -155,15 +191,17 @@ def _cause(error: Exception) -> Exception:
 def _named(error: Exception, uri: str, writing: bool) -> ShoalError:
     match error:
         case api.NotFound() if writing:
-            return StorageNotWritable(f"there is no such bucket: {uri}")
+            return StorageNotWritable(f"no such bucket: {uri}")
         case api.NotFound():
             return SourceNotFound(f"no such object: {uri}")
+        case auth.TransportError() | auth.GoogleAuthError(retryable=True):
+            return StorageUnavailable(f"Google's sign-in failed for {uri}: {_reason(error)}")
         case api.Forbidden() | api.Unauthorized() | auth.GoogleAuthError():
             refused = StorageNotWritable if writing else StorageForbidden
-            return refused(f"Google Cloud Storage refuses {uri}: {_reason(error)}")
+            return refused(f"Google Cloud Storage denied access to {uri}: {_reason(error)}")
         case api.TooManyRequests():
             return StorageThrottled(f"Google Cloud Storage is throttling {uri}")
-    return StorageUnavailable(f"Google Cloud Storage failed with {uri}: {_reason(error)}")
+    return StorageUnavailable(f"Google Cloud Storage failed for {uri}: {_reason(error)}")
 
 
 def _reason(error: Exception) -> str:

@@ -7,23 +7,23 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, Request, sync_playwright
 
 from shoal.client import Client
 from shoal.settings import Settings
 from tests.browser import chromium
-from tests.processes import Processes
+from tests.running import Processes
 
 WAIT_MS = 60_000
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # its event loop must not outlast the package
 def playwright() -> Iterator[Playwright]:
     with sync_playwright() as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # its event loop must not outlast the package
 def browser(playwright: Playwright) -> Iterator[Browser]:
     if chromium.path() is None and not Path(playwright.chromium.executable_path).exists():
         pytest.skip("no Chromium: 'apt install chromium', or 'playwright install chromium'")
@@ -43,9 +43,13 @@ class Watch:
     def __init__(self, page: Page, host: str) -> None:
         self.faults: list[str] = []
         self._host = host
-        page.on("console", lambda m: m.type == "error" and self.faults.append(m.text))
+        page.on("console", self._on_console)
         page.on("pageerror", lambda error: self.faults.append(str(error)))
         page.on("request", self._on_request)
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.faults.append(message.text)
 
     def _on_request(self, request: Request) -> None:
         address = urlsplit(request.url)

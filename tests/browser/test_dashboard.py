@@ -11,12 +11,12 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from shoal.client import Client
-from shoal.jobs import Options, State
-from shoal.queue import JobQueue
+from shoal.model.job import Options, State
+from shoal.queue.queue import JobQueue
 from shoal.settings import Settings
 from tests.browser.conftest import WAIT_MS, Watch
 from tests.conftest import SubmitClip
-from tests.processes import Processes, eventually
+from tests.running import Processes, eventually
 from tests.serving import take, write_video
 
 expect.set_options(timeout=WAIT_MS)
@@ -64,7 +64,7 @@ def test_a_video_is_dropped_watched_and_played(
     page.get_by_role("button", name="Submit").click()
     page.wait_for_url(re.compile(r"/ui/videos/[0-9a-f]{24}"))
     # While it is at work, what is finished plays already.
-    expect(page.locator("#playing")).to_contain_text("finished so far")
+    expect(page.locator("#playing")).to_contain_text("still processing")
     assert "/parts/" in page.locator("video").get_attribute("src")  # type: ignore[operator]
     holds(page, "VIDEO.readyState >= 2")
     assert page.locator("#progress progress").count() == 1
@@ -106,29 +106,34 @@ def test_what_an_engine_cannot_do_is_greyed_with_the_reason(
     page.goto("/ui/new")
     page.fill("#prompts", "goalkeeper")
     cpu = page.locator("[data-engine=cpu]")
-    expect(cpu).to_contain_text("no word for 'goalkeeper'")
+    expect(cpu).to_contain_text("does not recognize 'goalkeeper'")
     expect(cpu.locator("input")).to_be_disabled()
     sam3 = page.locator("[data-engine=sam3]")
-    expect(sam3).to_contain_text("no worker runs it")
+    expect(sam3).to_contain_text("no worker available")
     expect(sam3.locator("input")).to_be_disabled()
     page.fill("#prompts", "person")
-    expect(cpu).not_to_contain_text("no word")
+    expect(cpu).not_to_contain_text("does not recognize")
 
 
 def test_a_form_that_is_not_filled_in_says_what_is_missing(
-    page: Page, watch: Watch, settings: Settings
+    page: Page, watch: Watch, settings: Settings, client: Client
 ) -> None:
     page.goto("/ui/new")
     page.get_by_role("button", name="Submit").click()
-    expect(page.locator("#problem")).to_contain_text("What is to be found?")
+    expect(page.locator("#problem")).to_contain_text("Enter at least one prompt")
     page.fill("#prompts", "person")
     page.get_by_role("button", name="Submit").click()
-    expect(page.locator("#problem")).to_contain_text("Which video?")
+    expect(page.locator("#problem")).to_contain_text("Add a video file or a URL.")
     page.fill("#uri", (settings.data_dir / "missing.mp4").as_uri())
     page.get_by_role("button", name="Submit").click()
     expect(page.locator("#problem")).to_contain_text("Check the URI")
     assert any("404" in fault for fault in watch.faults)  # Chromium notes each refusal
     watch.faults.clear()
+    # What is left empty is the page's default.
+    page.fill("#uri", write_video(settings).as_uri())
+    page.get_by_role("button", name="Submit").click()
+    page.wait_for_url(re.compile(r"/ui/videos/[0-9a-f]{24}"))
+    assert client.get(page.url.rpartition("/")[2]).spec.options.sample_fps == "auto"
 
 
 # --- failures ------------------------------------------------------------------------------------
@@ -146,12 +151,12 @@ def test_a_failure_tells_its_cause_and_is_retried(
     expect(page.locator("#head .cause")).to_contain_text("ends before its index")
     expect(page.locator("#head .cause")).to_contain_text("upload it again")
     expect(page.locator("#head .cause code")).to_have_text("truncated_video")
-    page.get_by_text("Log of the worker").click()
+    page.get_by_text("Worker log").click()
     expect(page.locator("#attempts pre").first).to_be_visible()
     page.get_by_role("button", name="Retry").click()
     expect(page.locator("#attempts .badge")).to_have_count(2)
     assert client.get(job.id).attempt == 2
-    page.get_by_role("link", name="all with this cause").click()
+    page.get_by_role("link", name="View all with this error").click()
     expect(page).to_have_url(re.compile("cause=truncated_video"))
     expect(page.locator("#rows tbody tr")).to_have_count(1)
 
@@ -186,7 +191,7 @@ def test_filters_are_in_the_address(
     expect(rows).to_have_count(2)
     assert page.input_value("[name=prompt]") == "ball"
     page.get_by_role("link", name="Cancelled").click()
-    expect(page.locator("#rows")).to_contain_text("No video is like this")
+    expect(page.locator("#rows")).to_contain_text("No videos match these filters.")
     client.cancel(next(client.list(text="match-1")).id)
     expect(rows).to_have_count(1)  # live
 
@@ -198,18 +203,28 @@ def test_all_that_is_filtered_is_cancelled_and_retried(
         client.submit(write_video(settings, f"match-{number}.mp4").as_uri(), ["person"])
     other = client.submit(write_video(settings, "harbour.mp4").as_uri(), ["boat"])
     page.goto("/ui/videos?prompt=person")
-    page.get_by_role("button", name="Cancel queued").click()
-    page.get_by_role("button", name="No, go back").click()
+    page.get_by_role("button", name="Cancel 5 queued or running…").click()
+    expect(page.locator("#confirm-text")).to_contain_text("5 videos matching the current filters")
+    page.get_by_role("button", name="Keep processing").click()
     assert client.queue().jobs[State.CANCELLED] == 0
-    page.get_by_role("button", name="Cancel queued").click()
-    page.get_by_role("button", name="Yes").click()
+    page.get_by_role("button", name="Cancel 5 queued or running…").click()
+    page.get_by_role("button", name="Cancel videos").click()
     expect(page.locator("#bulk-status")).to_have_text("5 cancelled")
     expect(page.locator("#rows .badge.cancelled")).to_have_count(5)
     assert client.get(other.id).state == State.QUEUED
-    page.get_by_role("button", name="Retry failed").click()
-    page.get_by_role("button", name="Yes").click()
-    expect(page.locator("#bulk-status")).to_have_text("5 queued again")
+    page.get_by_role("button", name="Retry 5 failed or cancelled…").click()
+    page.get_by_role("button", name="Retry", exact=True).click()
+    expect(page.locator("#bulk-status")).to_have_text("5 requeued")
     assert client.queue().jobs[State.QUEUED] == 6
+    page.goto("/ui/videos")
+    expect(page.locator("#tabs")).to_contain_text("Queued 6")
+    page.get_by_role("button", name="Cancel 6 queued or running…").click()
+    expect(page.locator("#confirm-text")).to_contain_text("all that there are, as no filter is set")
+    page.get_by_role("button", name="Keep processing").click()
+    page.goto("/ui/videos?prompt=boat")
+    expect(page.locator("#tabs")).to_contain_text("Queued 1")
+    client.cancel(other.id)
+    expect(page.locator("#tabs")).to_contain_text("Queued 0")
 
 
 def test_pages_lead_on_and_back(page: Page, queue: JobQueue, submit_clip: SubmitClip) -> None:
@@ -239,9 +254,9 @@ def test_the_queue_is_paused_and_resumed(
     seen = client.queue().workers[0].beat_at
     eventually(lambda: client.queue().workers[0].beat_at > seen + 1.5, "the worker to look twice")
     assert client.get(job_id).state == State.QUEUED
-    page.get_by_role("button", name="Resume the queue").click()
+    page.get_by_role("button", name="Resume queue").click()
     assert client.wait(job_id).state == State.SUCCEEDED
-    expect(page.locator(".banner")).to_contain_text("as they come")
+    expect(page.locator(".banner")).to_contain_text("The queue is running.")
 
 
 def test_a_running_video_is_cancelled(
@@ -252,7 +267,7 @@ def test_a_running_video_is_cancelled(
     processes.wait_frames(job_id)
     page.goto(f"/ui/videos/{job_id}")
     page.get_by_role("button", name="Cancel").click()
-    page.get_by_role("button", name="Yes").click()
+    page.get_by_role("button", name="Cancel video").click()
     expect(page.locator("#head .badge")).to_have_text("cancelled")
     expect(page.locator("#attempts .badge")).to_have_text("cancelled")
 
@@ -268,7 +283,7 @@ def test_workers_are_shown_with_their_video(
     expect(row).to_contain_text("clip.mp4")
     expect(row.locator("progress")).to_be_visible()
     stop_first_worker(processes)
-    expect(page.locator("#workers")).to_contain_text("No worker is alive")
+    expect(page.locator("#workers")).to_contain_text("No workers connected.")
 
 
 def test_a_page_catches_up_after_the_api_was_away(
@@ -278,7 +293,7 @@ def test_a_page_catches_up_after_the_api_was_away(
     expect(page.locator("#connection")).to_have_text("live")
     processes.running[0].kill()
     processes.running[0].wait()
-    expect(page.locator("#connection")).to_contain_text("no connection")
+    expect(page.locator("#connection")).to_contain_text("Connection lost – reconnecting…")
     submit_clip()
     processes.api()
     expect(page.locator("#connection")).to_have_text("live")
@@ -341,20 +356,20 @@ def test_a_token_opens_the_dashboard_once(
 ) -> None:
     processes.running[0].kill()
     processes.running[0].wait()
-    processes.start("api", SHOAL_API_TOKENS="a-token")
+    processes.start("api", SHOAL_API_TOKENS="a-token-of-some-length")
     url = f"http://127.0.0.1:{settings.api_port}"
     eventually(lambda: is_up(url), "the API with a token")
     job_id = submit_clip()
     page.goto(f"/ui/videos/{job_id}")
     page.fill("[name=token]", "wrong")
     page.get_by_role("button", name="Log in").click()
-    expect(page.locator("main")).to_contain_text("not known here")
-    page.fill("[name=token]", "a-token")
+    expect(page.locator("main")).to_contain_text("Invalid or revoked token.")
+    page.fill("[name=token]", "a-token-of-some-length")
     page.get_by_role("button", name="Log in").click()
     expect(page).to_have_url(re.compile(f"/ui/videos/{job_id}$"))
     expect(page.locator("#connection")).to_have_text("live")
     page.get_by_role("button", name="Cancel").click()
-    page.get_by_role("button", name="Yes").click()
+    page.get_by_role("button", name="Cancel video").click()
     expect(page.locator("#head .badge")).to_have_text("cancelled")
     page.get_by_role("button", name="Log out").click()
     expect(page.locator("h1")).to_have_text("Log in")

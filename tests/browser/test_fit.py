@@ -6,12 +6,14 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from shoal.client import Client
-from shoal.errors import AudioOnly, Failure
-from shoal.queue import JobQueue
-from shoal.records import Progress, now
+from shoal.errors import AudioOnly
+from shoal.model.failure import Failure
+from shoal.model.record import Progress, now
+from shoal.model.worker import WorkerInfo
+from shoal.queue.queue import JobQueue
+from shoal.queue.stats import Sample
+from shoal.queue.workers import announce
 from shoal.settings import Settings
-from shoal.totals import Sample
-from shoal.workers import WorkerInfo, announce
 from tests.browser.conftest import WAIT_MS
 from tests.conftest import SubmitClip
 from tests.serving import take, write_video
@@ -63,7 +65,7 @@ def test_nothing_sticks_out(
 
 def start_work(queue: JobQueue, worker: str, frames_expected: int) -> None:
     lease = take(queue, worker)
-    lease.beat(
+    lease.heartbeat(
         Progress(stage="process", frames=98_765_432, frames_expected=frames_expected, fps=12345.6)
     )
     info = WorkerInfo(

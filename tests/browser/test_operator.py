@@ -12,16 +12,17 @@ from playwright.sync_api import Page, expect
 
 from api.events.inbox import SkippedLog
 from shoal.client import Client
-from shoal.errors import AudioOnly, Failure
-from shoal.intake import Reason, Skip
-from shoal.jobs import State
-from shoal.queue import JobQueue
+from shoal.errors import AudioOnly
+from shoal.ingest.decide import Reason, Skip
+from shoal.model.failure import Failure
+from shoal.model.job import State
+from shoal.queue.queue import JobQueue
 from shoal.settings import Settings
 from tests.browser.conftest import WAIT_MS
 from tests.conftest import SubmitClip
-from tests.processes import Processes, eventually
 from tests.receiver import Receiver
-from tests.serving import take, write_video
+from tests.running import Processes, eventually
+from tests.serving import take, waiting, write_video
 
 expect.set_options(timeout=WAIT_MS)
 
@@ -66,14 +67,14 @@ def test_a_callback_is_sent_again(
     page.goto("/ui/callbacks")
     expect(page.locator("#rows .badge")).to_have_text("disabled")
     expect(page.locator("#rows")).to_contain_text("HTTP 410")
-    page.get_by_role("button", name="Send again").click()
+    page.get_by_role("button", name="Resend").click()
     expect(page.locator("#rows .badge")).to_have_text("delivered")
     first, again = (dict(headers)["webhook-id"] for headers, _ in receiver.got)
     assert first == again
-    page.get_by_text("What is sent").click()
+    page.get_by_text("Payload").click()
     expect(page.locator("#rows pre").first).to_contain_text('"type": "video.cancelled"')
     page.get_by_role("link", name="Failed").click()
-    expect(page.locator("#rows")).to_contain_text("No callback is like this")
+    expect(page.locator("#rows")).to_contain_text("No webhooks match.")
 
 
 def test_a_pattern_becomes_a_batch_and_its_failures_are_retried(
@@ -95,9 +96,9 @@ def test_a_pattern_becomes_a_batch_and_its_failures_are_retried(
     expect(page.locator("#rows tbody tr")).to_have_count(1)
     page.go_back()
     page.get_by_role("button", name="Retry failed").click()
-    expect(page.locator("#failures")).to_contain_text("Nothing of it has failed")
+    expect(page.locator("#failures")).to_contain_text("No failures.")
     page.get_by_role("button", name="Cancel").click()
-    page.get_by_role("button", name="Yes").click()
+    page.get_by_role("button", name="Cancel batch").click()
     expect(page.locator("#head .badge")).to_have_text("cancelled")
     page.get_by_role("link", name="Batches").click()
     expect(page.locator("#rows tbody tr")).to_contain_text("cancelled")
@@ -113,24 +114,26 @@ def test_a_waiting_video_goes_to_the_front(
 ) -> None:
     first, second = submit_clip(), submit_clip(prompts=("car",))
     page.goto(f"/ui/videos/{second}")
-    page.get_by_role("button", name="To the front").click()
-    expect(page.get_by_role("button", name="To the end")).to_be_visible()
+    page.get_by_role("button", name="Move to front of queue").click()
+    expect(page.get_by_role("button", name="Reset priority")).to_be_visible()
     assert queue.rq.get_job_ids() == [second, first]
-    page.get_by_role("button", name="To the end").click()
-    expect(page.get_by_role("button", name="To the front")).to_be_visible()
+    page.get_by_role("button", name="Reset priority").click()
+    expect(page.get_by_role("button", name="Move to front of queue")).to_be_visible()
     assert queue.rq.get_job_ids() == [first, second]
 
 
 def test_a_rule_is_tried(page: Page) -> None:
     page.goto("/ui/rules")
-    page.get_by_label("Address of an upload").fill("gs://matches/soccer/may/final.mp4")
-    page.get_by_role("button", name="Try").click()
-    expect(page.locator("#verdict")).to_contain_text("Rule soccer makes a video of it")
+    page.get_by_label("Path of an upload").fill("gs://matches/soccer/may/final.mp4")
+    page.get_by_role("button", name="Test").click()
+    expect(page.locator("#verdict")).to_contain_text(
+        'Matches rule "soccer": will be processed with prompts'
+    )
     expect(page.locator("#verdict")).to_contain_text("<b>ball</b>")
     assert "uri=gs" in page.url
-    page.get_by_label("Address of an upload").fill("gs://matches/tennis/final.mp4")
-    page.get_by_role("button", name="Try").click()
-    expect(page.locator("#verdict")).to_contain_text("No rule")
+    page.get_by_label("Path of an upload").fill("gs://matches/tennis/final.mp4")
+    page.get_by_role("button", name="Test").click()
+    expect(page.locator("#verdict")).to_contain_text("No matching rule")
 
 
 def test_the_raw_view_works_and_offers_no_way_to_change(
@@ -139,9 +142,13 @@ def test_the_raw_view_works_and_offers_no_way_to_change(
     job_id = submit_clip()
     page.goto("/ui")
     page.get_by_role("link", name="RQ").click()
-    expect(page.locator("table#queues tbody")).to_contain_text(queue.name)
-    page.goto(f"/rq/0/view/jobs/{queue.name}/queued/8/asc/1")
-    expect(page.locator("table#jobs tbody")).to_contain_text(job_id[:8])
+    expect(page.locator("#tiles .tile strong").first).to_have_text("1")
+    submit_clip(prompts=("car",))  # it is live
+    expect(page.locator("#tiles .tile strong").first).to_have_text("2")
+    page.get_by_role("link", name="Queued", exact=True).click()
+    page.get_by_role("link", name=job_id).click()
+    expect(page.locator("main")).to_contain_text("worker.parent.process_video")
+    assert page.locator("main button, main form").count() == 0
 
 
 @pytest.mark.parametrize("width", [390, 1280])
@@ -154,6 +161,9 @@ def test_nothing_sticks_out(
     batch = client.batches.submit("person", uris=[uri], name=evil + long)
     eventually(lambda: client.batches.get(batch.id).videos == 1, "the video")
     SkippedLog(queue.redis, queue.name).note("gcs", [Skip(f"gs://b/{evil}{long}", Reason.GONE)])
+    (job_id,) = waiting(queue)
+    queue.redis.lpush(queue.rq.key, evil + long)
+    queue.redis.hset(f"rq:job:{job_id}", "description", evil + long)
     page.set_viewport_size({"width": width, "height": 800})
     for address in (
         "/ui/batches",
@@ -162,6 +172,9 @@ def test_nothing_sticks_out(
         "/ui/callbacks",
         "/ui/skipped",
         f"/ui/rules?uri=gs://b/{long}",
+        "/rq",
+        "/rq/queued",
+        f"/rq/jobs/{job_id}",
     ):
         page.goto(address)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, address

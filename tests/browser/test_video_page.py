@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import httpx
 from playwright.sync_api import Page, expect
 
 from shoal.client import Client
 from tests.browser.conftest import WAIT_MS
-from tests.processes import Processes, eventually
+from tests.running import Processes, eventually
 
 expect.set_options(timeout=WAIT_MS)
 
@@ -20,13 +21,13 @@ def test_crops_are_a_contact_sheet(
     page: Page, client: Client, processes: Processes, sample_clip: Path
 ) -> None:
     processes.worker("cpu")
-    outputs = ["overlay", {"kind": "crops", "per_object": 8}]
+    outputs: list[str | dict[str, Any]] = ["overlay", {"kind": "crops", "per_object": 8}]
     uri = client.upload(sample_clip).uri
     job = client.submit(uri, ["person"], sample_fps=0, max_frames=75, outputs=outputs)
     page.set_viewport_size({"width": 375, "height": 800})
     page.goto(f"/ui/videos/{job.id}")
     assert page.locator("#crops img").count() == 0  # and comes without a reload
-    picture = page.get_by_role("img", name="The best pictures of each object: person")
+    picture = page.get_by_role("img", name="Best crops of each object: person")
     picture.scroll_into_view_if_needed()
     eventually(lambda: picture.evaluate(NATURAL)[0] > 0, "the picture")
     width, height = picture.evaluate(NATURAL)

@@ -18,11 +18,12 @@ from pathlib import Path
 
 from tests import media
 from tests.attempts import Job
+from tests.chaos import split as split_jobs
 from tests.chaos.blows import BLOWS, cells
 from tests.chaos.engine import Engine
 from tests.chaos.scenario import Outcome, Scenario, Straight
 from tests.chaos.stack import Stack
-from tests.chaos.stages import FRAMES, STAGES
+from tests.chaos.stages import FRAMES, SPLIT_STAGES, STAGES
 from tests.chaos.table import print_tables
 
 STACKS = 3  # side by side: most of the time each of them waits
@@ -38,7 +39,9 @@ def straight_run(clip: Path, folder: Path) -> Straight:
 class Run:
     """Works through the scenarios on several stacks."""
 
-    def __init__(self, folder: Path, seed: str, wanted: list[tuple[int, str, str]]) -> None:
+    def __init__(
+        self, folder: Path, seed: str, wanted: list[tuple[int, str, str]], *, split: bool = False
+    ) -> None:
         self.folder = folder
         self.seed = seed
         self.outcomes: list[Outcome] = []
@@ -48,8 +51,10 @@ class Run:
             self._wanted.put(each)
         self._lock = threading.Lock()
         self._clip = folder / "clip.mp4"
-        media.write_video(self._clip, frames=FRAMES, fps=25)
-        self._straight = straight_run(self._clip, folder / "straight")
+        media.write_video(self._clip, frames=split_jobs.FRAMES if split else FRAMES, fps=25)
+        self._scenario = split_jobs.SplitScenario if split else Scenario
+        straight = split_jobs.straight_run if split else straight_run
+        self._straight = straight(self._clip, folder / "straight")
 
     def work(self, name: str) -> None:
         """One stack, as long as there are scenarios; a new one after a broken promise."""
@@ -68,7 +73,7 @@ class Run:
                 number, blow, stage = self._wanted.get_nowait()
             except queue.Empty:
                 return
-            scenario = Scenario(stack, number, blow, stage, self.seed)
+            scenario = self._scenario(stack, number, blow, stage, self.seed)
             started = time.monotonic()
             try:
                 outcome = scenario.run(self._straight)
@@ -92,16 +97,19 @@ def main() -> int:
     parser.add_argument("--seed", default=str(random.randrange(10**6)))
     parser.add_argument("--stacks", type=int, default=STACKS, help="how many side by side")
     parser.add_argument("--blow", choices=BLOWS, help="this one only")
-    parser.add_argument("--stage", choices=STAGES, help="this one only")
+    parser.add_argument("--split", action="store_true", help="split jobs")
+    parser.add_argument("--stage", choices=STAGES + SPLIT_STAGES, help="this one only")
     args = parser.parse_args()
     print(f"seed {args.seed}", flush=True)
     wanted = [
         (number, args.blow or blow, args.stage or stage)
-        for number, (blow, stage) in enumerate(cells(list(STAGES), args.count))
+        for number, (blow, stage) in enumerate(
+            cells(list(SPLIT_STAGES if args.split else STAGES), args.count)
+        )
     ]
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="shoal-chaos-") as folder:
-        run = Run(Path(folder), args.seed, wanted)
+        run = Run(Path(folder), args.seed, wanted, split=args.split)
         threads = [
             threading.Thread(target=run.work, args=(f"stack-{number + 1}",))
             for number in range(min(args.stacks, args.count))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tests.chaos.stages import OF_PARENT
-from tests.processes import eventually
+from tests.running import eventually
 
 if TYPE_CHECKING:
     from tests.chaos.scenario import Scenario
@@ -103,6 +103,20 @@ def _refuse(scene: Scenario) -> None:
     scene.rescue()
 
 
+def take_root_away(scene: Scenario) -> None:
+    """The folder behind file:// is away for a moment, as a disk that is mounted anew: the video
+    goes on by itself, and nobody makes the folder meanwhile."""
+    scene.refused = True
+    bucket = scene.stack.bucket
+    away = bucket.with_name("bucket-away")
+    bucket.rename(away)
+    scene.plan.release()
+    scene.wait_attempt_ended()
+    assert not bucket.exists(), "the root was made anew"
+    away.rename(bucket)
+    scene.rescue()
+
+
 BLOWS: dict[str, Callable[[Scenario], None]] = {
     "SIGKILL model": kill_model,
     "SIGKILL parent": kill_parent,
@@ -111,6 +125,7 @@ BLOWS: dict[str, Callable[[Scenario], None]] = {
     "SIGSTOP, SIGCONT": freeze,
     "Valkey restart": restart_valkey,
     "storage fails": fail_storage,
+    "root away": take_root_away,
 }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from tests.chaos.barrier import SLOT, come_to, slot
 from tests.chaos.stages import MID_PART, wrap_model
 from tests.fakes import Counting, CountingSession
-from worker.predictors.base import FrameResult
+from worker.engines.base import FrameResult, Query
 from worker.video.frame import Frame, VideoInfo
 
 STEP_S = 0.01
@@ -46,10 +46,8 @@ class Engine(Counting):
         if self._waits:
             wrap_model()
 
-    def open(
-        self, video: VideoInfo, prompts: Sequence[str], state: bytes | None = None
-    ) -> CountingSession:
+    def open(self, video: VideoInfo, query: Query, state: bytes | None = None) -> CountingSession:
         if not self._waits:
-            return super().open(video, prompts, state)
+            return super().open(video, query, state)
         self.sessions_open += 1
-        return Session(self, prompts, state)
+        return Session(self, query, state)

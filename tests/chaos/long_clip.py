@@ -18,22 +18,24 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
 from benchmarks import clip
-from shoal.embedded.stack import free_port
-from shoal.embedded.valkey import Valkey
-from shoal.jobs import JobSpec, Options, State
-from shoal.queue import connect, open_queue
-from shoal.records import Record
-from shoal.results import masks_name, overlay_name
+from shoal.local.valkey import Valkey
+from shoal.model.job import JobSpec, Options, State
+from shoal.model.record import Record
+from shoal.queue.connection import connect
+from shoal.queue.queue import open_queue
+from shoal.results.layout import masks_name, overlay_name
 from shoal.settings import Settings
 from shoal.storage import storage_for
 from tests.attempts import times
-from tests.processes import ROOT, Processes, eventually, model_process, started
+from tests.ports import free_port
+from tests.running import ROOT, Processes, eventually, model_process, started
 
 WIDTH, HEIGHT, RATE = 320, 136, 10
 # Three deaths of a model process would make the video poisonous.
@@ -101,9 +103,7 @@ class LongClip:
         job_id = self._submit(again, sample_fps)
         blows = []
         for number, (kind, point) in enumerate(zip(order, points, strict=True), start=1):
-            eventually(
-                lambda n=number, f=point: self._is_at(job_id, n, f), f"{point}", self.limit_s
-            )
+            eventually(partial(self._is_at, job_id, number, point), f"{point}", self.limit_s)
             record = self.queue.records.get(job_id)
             if record.state.is_final:
                 break
@@ -216,8 +216,10 @@ def own_shoal(folder: Path) -> Iterator[Processes]:
             grace_s=60,
         )
         settings.data_dir.mkdir()
-        queue = open_queue(settings, connect(settings))
-        with started(settings, queue, folder / "logs") as processes:
+        with (
+            connect(settings) as connection,
+            started(settings, open_queue(settings, connection), folder / "logs") as processes,
+        ):
             yield processes
     finally:
         valkey.kill()

@@ -14,16 +14,16 @@ import psutil
 import pyarrow.parquet as pq
 from rq.job import Job as RQJob
 
-from shoal.jobs import State
-from shoal.records import Record
-from shoal.results import masks_name, metadata_name, overlay_name, parts_prefix, result_name
+from shoal.model.job import JobSpec, State
+from shoal.model.record import Record
+from shoal.results.layout import masks_name, metadata_name, overlay_name, parts_prefix, result_name
 from shoal.storage import storage_for
 from tests.attempts import times
 from tests.chaos.barrier import Plan, set_plan
 from tests.chaos.blows import BLOWS
 from tests.chaos.stack import GRACE_S, WAIT_S, Stack, Worker
 from tests.chaos.stages import place
-from tests.processes import eventually
+from tests.running import eventually
 
 RESULTS = ("overlay", "masks", "frames", "summary", "metadata")  # of a job with the usual outputs
 NAMED = {"disk_full", "storage_not_writable", "storage_unavailable", "source_not_found"}
@@ -92,11 +92,11 @@ class Scenario:
         assert self.victim.model is not None
         self.model = self.victim.model
         set_plan(self.victim.slot, self.plan)
-        spec = self.stack.submit(self.name)
+        spec = self.submit()
         self.job_id = spec.id
         self.victim.let_go()
         eventually(lambda: self.plan.reached, f"the worker to come to {self}", WAIT_S)
-        self.attempt = self.record().attempt
+        self.attempt = self.struck_record().attempt
         saved = self._saved() if self.attempt <= 1 else 0  # no lease was lost before by bad luck
         self.struck_at = time.time()
         BLOWS[self.blow](self)
@@ -107,10 +107,17 @@ class Scenario:
         redone = self._redone(saved)
         return Outcome(self.blow, self.stage, sum(redone.values()), len(redone), self._again_s())
 
+    def submit(self) -> JobSpec:
+        return self.stack.submit(self.name)
+
     # --- while it goes on ------------------------------------------------------------------------
 
     def record(self) -> Record:
         return self.stack.queue.records.get(self.job_id)
+
+    def struck_record(self) -> Record:
+        """The record of what the blow hits."""
+        return self.record()
 
     def rescue(self, *, by_both: bool = False) -> None:
         """Let the other worker, or both, take the video; those that were killed are replaced."""
@@ -124,7 +131,9 @@ class Scenario:
 
     def wait_taken_over(self) -> None:
         eventually(
-            lambda: self.record().attempt > self.attempt or self.record().state.is_final,
+            lambda: (
+                self.struck_record().attempt > self.attempt or self.struck_record().state.is_final
+            ),
             "another worker to take the video",
             WAIT_S,
         )
@@ -133,8 +142,9 @@ class Scenario:
         """Until the attempt that was struck has ended, well or not."""
 
         def ended() -> bool:
-            record = self.record()
-            return record.state.is_final or len(self.stack.queue.records.attempts(self.job_id)) > 0
+            record = self.struck_record()
+            attempts = self.stack.queue.records.attempts(record.id)
+            return record.state.is_final or len(attempts) >= self.attempt
 
         self.victim.hold()
         eventually(ended, "the attempt to end", WAIT_S)
@@ -197,7 +207,11 @@ class Scenario:
             "metadata",
             "after",
         )
-        return self.refused and published and "is left behind" in self.victim.log.read_text()
+        return (
+            self.refused
+            and published
+            and "could not delete the segments in" in self.victim.log.read_text()
+        )
 
     def _rq_is_clean(self) -> bool:
         return not self._rq_entries()

@@ -6,18 +6,20 @@ import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
-from shoal.embedded.stack import free_port
-from shoal.embedded.valkey import Valkey
-from shoal.jobs import JobSpec, Options
-from shoal.queue import connect, open_queue
+from shoal.local.valkey import Valkey
+from shoal.model.job import JobSpec, Options
+from shoal.queue.connection import connect
+from shoal.queue.queue import open_queue
+from shoal.queue.workers import list_workers
 from shoal.settings import Settings
 from shoal.storage import storage_for
-from shoal.workers import list_workers
 from tests.chaos.barrier import SLOT
-from tests.processes import Processes, descendants, eventually
+from tests.ports import free_port
+from tests.running import Processes, descendants, eventually
 
 ENGINE = "tests.chaos.engine:Engine"
 WAIT_S = 120.0  # for anything; a machine may be slow, and nothing here depends on its speed
@@ -75,6 +77,7 @@ class Stack:
             beat_s=0.4,
             lease_s=2,
             grace_s=GRACE_S,
+            retry_pauses_s=(0.2,),
             api_port=free_port(),
         )
         self.start_valkey()
@@ -129,7 +132,7 @@ class Stack:
 
     # --- videos ----------------------------------------------------------------------------------
 
-    def submit(self, name: str) -> JobSpec:
+    def submit(self, name: str, **options: Any) -> JobSpec:
         """Queue a video of this name; all have the same pictures."""
         path = self.videos / f"{name}.mp4"
         os.link(self.clip, path)
@@ -139,7 +142,7 @@ class Stack:
             version=info.version,
             size=info.size,
             prompts=("person", "ball"),
-            options=Options(sample_fps=0),
+            options=Options(**{"sample_fps": 0} | options),
             results=f"{self.settings.results_root}/{name}",
         )
         self.queue.submit(spec)
@@ -148,7 +151,7 @@ class Stack:
 
     def wait_durable(self) -> None:
         """Until Valkey has on disk what this connection wrote."""
-        self.queue.redis.execute_command("WAITAOF", 1, 0, int(WAIT_S * 1000))
+        self.queue.redis.waitaof(1, 0, int(WAIT_S * 1000))
 
     def is_quiet(self) -> bool:
         """Whether no worker shows a job."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from shoal.model.job import Split
 from tests.chaos.barrier import come_to
 
 FRAMES = 60  # of the clip
@@ -25,7 +26,17 @@ TURNS = {
     "metadata": 1,
     "RQ bookkeeping": 1,
 }
+# The same of a split job.
+SPLIT_TURNS = {
+    "cut": 1,
+    "segment part": 4,
+    "id join": 1,
+    "joined tables": 4,
+    "render": 2,
+    "final join": 1,
+}
 STAGES = tuple(TURNS)
+SPLIT_STAGES = tuple(SPLIT_TURNS)
 OF_PARENT = ("dequeue", "RQ bookkeeping")  # the others are the model process's
 MID_PART = "frame"  # the stage that "mid part" waits at: its turn is a frame
 
@@ -35,7 +46,7 @@ def place(stage: str, chance: random.Random) -> tuple[str, str, int]:
     moment = chance.choice(("before", "after"))
     if stage == "mid part":
         return MID_PART, moment, chance.randint(8, FRAMES - 5)
-    return stage, moment, chance.randint(1, TURNS[stage])
+    return stage, moment, chance.randint(1, (TURNS | SPLIT_TURNS)[stage])
 
 
 def wrap(owner: Any, name: str, stage: Callable[..., str]) -> None:
@@ -55,26 +66,38 @@ def wrap(owner: Any, name: str, stage: Callable[..., str]) -> None:
 
 def wrap_parent() -> None:
     """The stages of the parent process."""
-    from shoal.lease import Lease
+    from shoal.queue.lease import Lease
     from worker.rq_mirror import RQMirror
 
     wrap(Lease, "take", lambda *args: "dequeue")
-    wrap(RQMirror, "ended", lambda *args: "RQ bookkeeping")
+    wrap(RQMirror, "end", lambda *args: "RQ bookkeeping")
 
 
 def wrap_model() -> None:
     """The stages of the model process, but for those of its engine."""
-    from worker import parts, publish
-    from worker.part_store import PartStore
-    from worker.video_job import VideoJob
+    from worker.pipeline import publish, segments as parts
+    from worker.pipeline.job import VideoJob
+    from worker.pipeline.segment_store import SegmentStore
+    from worker.pipeline.split.cut import CutJob
+    from worker.pipeline.split.join import FinalJob, JoinJob
+    from worker.pipeline.split.segment import RenderSegment
 
-    def of_part(store: PartStore, path: Path) -> str:
+    def of_part(store: SegmentStore, path: Path) -> str:
+        spec = store._context.spec
+        if spec.segment:
+            return "segment part"
+        if spec.options.split != Split.OFF:
+            return "joined tables"
         return "state upload" if path.suffix == ".state" else "part upload"
 
     def of_result(publisher: publish.Publisher, path: Path, kind: str) -> str:
         return "metadata" if kind == "metadata" else "publish"
 
     wrap(VideoJob, "_fetch", lambda *args: "download")
-    wrap(PartStore, "_put", of_part)
+    wrap(SegmentStore, "_put", of_part)
+    wrap(CutJob, "_plan", lambda *args: "cut")
+    wrap(JoinJob, "_join", lambda *args: "id join")
+    wrap(RenderSegment, "_prepare", lambda *args: "render")
+    wrap(FinalJob, "_drawn", lambda *args: "final join")
     wrap(parts, "join", lambda *args: "join")
     wrap(publish.Publisher, "_put", of_result)

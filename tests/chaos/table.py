@@ -8,7 +8,7 @@ from statistics import median
 from benchmarks.report import print_table
 from tests.chaos.blows import BLOWS
 from tests.chaos.scenario import Outcome
-from tests.chaos.stages import STAGES
+from tests.chaos.stages import SPLIT_STAGES, STAGES
 
 
 def print_tables(outcomes: Sequence[Outcome]) -> None:
@@ -18,7 +18,7 @@ def print_tables(outcomes: Sequence[Outcome]) -> None:
     for blow in BLOWS:
         rows += [
             _row(f"{blow}, {stage}", found)
-            for stage in STAGES
+            for stage in STAGES + SPLIT_STAGES
             if (found := [o for o in outcomes if (o.blow, o.stage) == (blow, stage)])
         ]
     rows += [

@@ -7,11 +7,12 @@ import signal
 import pytest
 
 from shoal.errors import WorkerNotFound
-from shoal.jobs import State
-from shoal.queue import JobQueue
-from shoal.workers import WorkerInfo, announce, ask_to_drain, list_workers
+from shoal.model.job import State
+from shoal.model.worker import WorkerInfo
+from shoal.queue.queue import JobQueue
+from shoal.queue.workers import announce, ask_to_drain, list_workers
 from tests.conftest import SubmitClip
-from tests.processes import Processes, eventually
+from tests.running import Processes, eventually
 
 SLOW = "tests.fakes:Slow"
 

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import clip
 from tests.chaos.long_clip import BLOWS, HEIGHT, RATE, WIDTH, LongClip, sam3_environment
-from tests.processes import Processes
+from tests.running import Processes
 
 
 @pytest.mark.timeout(900)  # a machine may be slow

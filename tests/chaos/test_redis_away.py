@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from shoal.embedded.stack import free_port
-from shoal.embedded.valkey import Valkey
-from shoal.jobs import State
-from shoal.queue import JobQueue, connect, open_queue
+from shoal.local.valkey import Valkey
+from shoal.model.job import State
+from shoal.queue.connection import connect
+from shoal.queue.queue import JobQueue, open_queue
 from shoal.settings import Settings
 from tests.conftest import SubmitClip
-from tests.processes import Processes, eventually
+from tests.ports import free_port
+from tests.running import Processes, eventually
 
 
 class OwnValkey:
@@ -51,8 +52,9 @@ def settings(settings: Settings, own_valkey: OwnValkey) -> Settings:
 
 
 @pytest.fixture
-def queue(settings: Settings) -> JobQueue:
-    return open_queue(settings, connect(settings))
+def queue(settings: Settings) -> Iterator[JobQueue]:
+    with connect(settings) as connection:
+        yield open_queue(settings, connection)
 
 
 def test_a_running_video_outlives_a_restart_of_redis(

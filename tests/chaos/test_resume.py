@@ -14,17 +14,17 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from shoal.jobs import Options, State
-from shoal.outputs import KINDS
-from shoal.queue import JobQueue
-from shoal.records import Record
-from shoal.results import masks_name, metadata_name, overlay_name, parts_prefix
+from shoal.model.job import Options, State
+from shoal.model.outputs import KINDS
+from shoal.model.record import Record
+from shoal.queue.queue import JobQueue
+from shoal.results.layout import masks_name, metadata_name, overlay_name, parts_prefix
 from shoal.settings import Settings
 from shoal.storage import storage_for
 from tests.attempts import Job, times
 from tests.conftest import SubmitClip
 from tests.fakes import Counting
-from tests.processes import Processes, eventually, model_process
+from tests.running import Processes, eventually, model_process
 
 FRAMES = 100  # of the generated clip
 ENGINE = "tests.fakes:CountingSlowly"  # 50 ms per frame

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import signal
 import socket
+import time
 
 import psutil
 import pytest
 
-from shoal.jobs import Options, State
-from shoal.records import TimelineEvent
+from shoal.model.job import Options, State
+from shoal.model.record import TimelineEvent
 from tests.conftest import SubmitClip
-from tests.processes import Processes, descendants, eventually, model_process
+from tests.running import Processes, descendants, eventually, model_process
 
 
 def named(events: list[TimelineEvent], name: str) -> list[TimelineEvent]:
@@ -35,6 +36,31 @@ def test_a_video_that_kills_every_model_process_is_given_up(
     other = submit_clip(prompts=("car",), options=Options(max_frames=2))
     assert processes.wait_state(other, "succeeded", "failed").state == State.SUCCEEDED
     assert worker.poll() is None
+
+
+def test_a_video_that_takes_whole_workers_down_is_given_up(
+    processes: Processes, submit_clip: SubmitClip
+) -> None:
+    """As where the kernel ends a whole container when its memory runs out."""
+    processes.api()  # runs the reaper
+    bomb, other = submit_clip(prompts=("bomb",)), submit_clip(prompts=("car",))
+    worker = processes.worker("tests.fakes:TakingAllDown")
+    while processes.queue.records.get(bomb).state != State.FAILED:
+        if worker.poll() is not None:
+            worker = processes.worker("tests.fakes:TakingAllDown")
+        time.sleep(0.1)
+    record = processes.queue.records.get(bomb)
+    assert (record.attempt, record.losses, record.failures) == (3, 3, 0)
+    assert record.error is not None
+    assert record.error.code == "poisonous_video"
+    attempts = processes.queue.records.attempts(bomb)
+    assert [a.outcome for a in attempts] == ["lost"] * 3
+    assert all(a.worker in record.error.message for a in attempts)
+    good = processes.wait_state(other, "succeeded", "failed")
+    assert good.state == State.SUCCEEDED
+    assert good.finished_at is not None
+    assert record.finished_at is not None
+    assert good.finished_at < record.finished_at  # it had its turn before the third attempt
 
 
 def test_a_kill_of_the_model_process_loses_nothing(
@@ -118,8 +144,7 @@ def test_a_worker_that_must_go_gives_its_job_back(
     assert worker.wait(timeout=30) == 0
     record = processes.queue.records.get(job_id)
     assert (record.state, record.preemptions, record.failures) == (State.QUEUED, 1, 0)
-    queued = [i.decode() for i in processes.queue.redis.lrange(processes.queue.rq.key, 0, -1)]
-    assert queued == [job_id, other]
+    assert processes.queue.rq.get_job_ids() == [job_id, other]
     assert not any(processes.settings.work_dir.iterdir())
     assert not processes.queue.redis.keys("rq:execution:*")
 

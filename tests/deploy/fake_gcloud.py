@@ -45,6 +45,11 @@ def answer(names: list[str], options: dict[str, str], held: dict[str, Any]) -> i
             print(1234)
         case ["services", "enable", *_]:
             pass
+        case ["storage", "buckets", *_, on] if on.removeprefix("gs://") in held.get("deleted", ()):
+            print(f"ERROR: {on} not found: 404.", file=sys.stderr)
+            return 1
+        case ["storage", "buckets", "describe", _]:
+            pass
         case ["storage", "buckets", "notifications", *words]:
             return notifications(words, options, held["notifications"])
         case [*_, "add-iam-policy-binding", on]:

@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import pytest
 
 from tests.buckets import amazon
 from tests.deploy.conftest import Tool
-from tests.processes import ROOT
+from tests.running import ROOT
 
 GCP, AWS = ROOT / "deploy/gcp/events.sh", ROOT / "deploy/aws/events.sh"
 REGION = "eu-central-1"
@@ -149,6 +149,15 @@ def test_google_cloud_up_twice_and_down(gcloud: dict[str, str]) -> None:
     down(GCP, gcloud)
 
 
+def test_google_cloud_goes_down_without_its_bucket(gcloud: dict[str, str]) -> None:
+    up(GCP, gcloud)
+    path = Path(gcloud["FAKE_GCLOUD"])
+    path.write_text(json.dumps(held(gcloud) | {"notifications": {}, "deleted": ["uploads"]}))
+    down(GCP, gcloud)
+    left = held(gcloud)
+    assert not any(left[kind] for kind in ("topics", "subscriptions", "accounts"))
+
+
 def test_google_cloud_keeps_other_notifications(gcloud: dict[str, str]) -> None:
     other = {"7": "//pubsub.googleapis.com/projects/p/topics/other"}
     Path(gcloud["FAKE_GCLOUD"]).write_text(json.dumps({"notifications": other}))
@@ -168,10 +177,8 @@ class Account:
     """What is in moto's account."""
 
     def __init__(self, url: str) -> None:
-        access = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-        self.client = lambda name: boto3.client(
-            name, endpoint_url=url, region_name=REGION, **access
-        )
+        session = boto3.Session("test", "test", region_name=REGION)
+        self.client: Callable[[Any], Any] = lambda name: session.client(name, endpoint_url=url)
 
     def names(self) -> dict[str, list[str]]:
         sns, sqs, iam = self.client("sns"), self.client("sqs"), self.client("iam")
@@ -249,7 +256,19 @@ def test_aws_up_twice_and_down(aws: tuple[dict[str, str], Account]) -> None:
         "deadLetterTargetArn": f"arn:aws:sqs:{REGION}:123456789012:shoal-uploads-dead"
     }
 
-    up(AWS, env)
-    assert account.names() == made
+    assert "s3:AbortMultipartUpload" in policy["PolicyDocument"]["Statement"][1]["Action"]
+
+    moved = "https://moved.example/events/s3"
+    done = run(AWS, "up", *OPTIONS[AWS], "--endpoint", moved, env=env)
+    assert done.returncode == 0, done.stderr
+    assert account.names() == made | {"subscriptions": [moved]}
     down(AWS, env)
     assert account.names() == before
+
+    up(AWS, env)
+    account.client("s3").delete_bucket(Bucket="uploads")
+    down(AWS, env)
+    account.client("s3").create_bucket(
+        Bucket="uploads", CreateBucketConfiguration={"LocationConstraint": REGION}
+    )
+    assert account.names() == before | {"notifications": []}

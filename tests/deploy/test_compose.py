@@ -6,14 +6,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from shoal.settings import Settings
 from tests.deploy.conftest import Tool
-from tests.processes import ROOT
+from tests.running import ROOT
 
 FILE = ROOT / "docker-compose.yml"
-OURS = {"valkey", "api", "worker-cpu", "worker-gpu"}
 
 
 def services() -> dict[str, Any]:
@@ -77,12 +77,27 @@ def test_ports_are_this_machines_alone() -> None:
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
-def test_ours_are_locked_and_stop_in_time() -> None:
+@pytest.mark.parametrize("name", services())
+def test_every_container_is_locked_and_limited(name: str) -> None:
+    service = services()[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert re.fullmatch(r"(\$\{SHOAL_WORKER_MEMORY:-)?\d+g}?", service["mem_limit"])
+    assert 0 < service["pids_limit"] <= 4096
+    assert all("size=" in mount for mount in service["tmpfs"])
+    assert {"max-size", "max-file"} <= set(service["logging"]["options"])
+
+
+def test_uploads_have_the_default_quota() -> None:
+    value = services()["api"]["environment"]["SHOAL_MAX_UPLOADS_BYTES"]
+    default = Settings.model_fields["max_uploads_bytes"].default
+    assert value == f"${{SHOAL_MAX_UPLOADS_BYTES:-{default}}}"
+
+
+def test_workers_stop_in_time() -> None:
     found = services()
     grace_s = Settings.model_fields["grace_s"].default
-    for name in OURS - {"valkey"}:
-        assert found[name]["read_only"] is True
-        assert found[name]["cap_drop"] == ["ALL"]
     for name in ("worker-cpu", "worker-gpu"):
         assert int(found[name]["stop_grace_period"].rstrip("s")) > grace_s
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
-from shoal.records import Depth
+from shoal.model.record import Depth
 from shoal.settings import Settings
 from tests.deploy.conftest import Tool
-from tests.processes import ROOT
+from tests.running import ROOT
 
 FOLDER = ROOT / "deploy/kubernetes"
 
@@ -30,6 +30,11 @@ def manifests() -> dict[tuple[str, str], dict[str, Any]]:
 
 def pod(kind: str, name: str) -> dict[str, Any]:
     return dict(manifests()[kind, name]["spec"]["template"]["spec"])
+
+
+def size_of(quantity: str) -> int:
+    number, unit = quantity[:-2], quantity[-2:]
+    return int(number) << {"Mi": 20, "Gi": 30}[unit]
 
 
 PODS = [("StatefulSet", "valkey"), ("Deployment", "shoal-api"), ("Deployment", "shoal-worker")]
@@ -88,6 +93,32 @@ def test_labels_and_secrets_agree(kind: str, name: str) -> None:
             assert reference["secretKeyRef"]["name"] == "shoal"
 
 
+@pytest.mark.parametrize(("kind", "name"), PODS)
+def test_pods_can_neither_fill_a_node_nor_ask_the_cluster(kind: str, name: str) -> None:
+    spec = pod(kind, name)
+    assert spec["automountServiceAccountToken"] is False
+    (container,) = spec["containers"]
+    limits = container["resources"]["limits"]
+    assert {"memory", "ephemeral-storage"} <= set(limits)
+    assert {"cpu", "memory", "ephemeral-storage"} <= set(container["resources"]["requests"])
+    volumes = [volume["emptyDir"] for volume in spec.get("volumes", ()) if "emptyDir" in volume]
+    on_disk = [size_of(each["sizeLimit"]) for each in volumes if each.get("medium") != "Memory"]
+    assert sum(on_disk) < size_of(limits["ephemeral-storage"]), "it would be evicted before"
+
+
+def test_no_service_account_is_mounted() -> None:
+    accounts = [each for (kind, _), each in manifests().items() if kind == "ServiceAccount"]
+    assert accounts
+    assert all(each["automountServiceAccountToken"] is False for each in accounts)
+
+
+def test_uploads_go_to_a_bucket() -> None:
+    """API and workers share no disk, and that of the API is small."""
+    (config,) = kustomization()["configMapGenerator"]
+    found = dict(entry.split("=", 1) for entry in config["literals"])
+    assert Settings(results=found["SHOAL_RESULTS"]).uploads_bucket.startswith("gs://")
+
+
 def test_scaled_by_queued_and_running() -> None:
     found = manifests()
     scaled = found["ScaledObject", "shoal-worker"]["spec"]
@@ -97,6 +128,7 @@ def test_scaled_by_queued_and_running() -> None:
     assert [trigger["name"] for trigger in scaled["triggers"]] == formula.split(" + ")
     for trigger in scaled["triggers"]:
         assert trigger["metadata"]["valueLocation"] in Depth.model_fields
+        assert trigger["metadata"]["valueLocation"] != "queued", "none starts in a paused queue"
         assert trigger["metadata"]["url"] == "http://shoal-api.shoal.svc/queue"
         name = trigger["authenticationRef"]["name"]
         assert ("TriggerAuthentication", name) in found

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from shoal.settings import Settings
-from tests.processes import ROOT, Processes
+from tests.running import ROOT, Processes
 
 GUARD = Path(__file__).parent / "readonly"
 

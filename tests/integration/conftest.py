@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from shoal.client import Client
-from shoal.queue import JobQueue
+from shoal.queue.queue import JobQueue
 from shoal.settings import Settings
 from tests.serving import served, write_video
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from shoal.queue import JobQueue
+from shoal.queue.queue import JobQueue
 from shoal.settings import Settings
 from tests.integration.test_api_videos import code_of
 from tests.serving import served
@@ -51,9 +51,9 @@ def test_a_browser_is_led_to_the_login_and_back(browser: httpx.Client) -> None:
 def test_a_wrong_token_is_refused(browser: httpx.Client) -> None:
     answer = log_in(browser, token="first")
     assert answer.status_code == 401
-    assert "not known here" in answer.text
+    assert "Invalid or revoked token." in answer.text
     assert "Set-Cookie" not in answer.headers
-    browser.cookies["shoal_token"] = "first"
+    browser.cookies["shoal_session"] = "first"
     assert code_of(browser.get("/queue", headers={"Accept": "*/*"})) == (401, "unauthorized")
 
 
@@ -92,7 +92,7 @@ def test_only_our_own_pages_may_change_anything(
 
 
 def test_a_token_in_the_header_needs_no_origin(browser: httpx.Client) -> None:
-    headers = {"Authorization": "Bearer secönd; one".encode()}
+    headers = httpx.Headers({"Authorization": "Bearer secönd; one"}, encoding="utf-8")
     assert browser.post("/queue/pause", headers=headers).status_code == 200
 
 

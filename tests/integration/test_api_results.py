@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from shoal.client import Client
-from shoal.queue import JobQueue
+from shoal.queue.queue import JobQueue
 from shoal.settings import Settings
 from tests.integration.test_api_videos import code_of
 from tests.serving import publish, take

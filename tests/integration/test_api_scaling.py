@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import httpx
 
-from api.scaling import EXAMPLE
-from shoal import scaling
-from shoal.queue import JobQueue
-from shoal.scaling import Scaling, ScalingDecision, ScalingStatus
+from api.routes.scaling import EXAMPLE
+from shoal.model.scaling import ScalingDecision, ScalingStatus
+from shoal.queue import scaling
+from shoal.queue.queue import JobQueue
+from shoal.queue.scaling import Scaling
 
 
 def test_no_autoscaler(http: httpx.Client) -> None:
@@ -28,9 +29,12 @@ def test_state_and_decisions_newest_first(http: httpx.Client, queue: JobQueue) -
 
 def test_a_state_that_nobody_renews_lapses(http: httpx.Client, queue: JobQueue) -> None:
     status = ScalingStatus(at=2, leader="a-1", launcher="sky", action="grow", reason="3 queued")
-    scaling.publish(queue.redis, queue.name, status, ttl_s=0.001)
-    while http.get("/scaling").json()["status"]:
-        pass
+    scaling.publish(queue.redis, queue.name, status, ttl_s=60)
+    (key,) = queue.redis.keys("*:scaling")
+    assert 0 < queue.redis.pttl(key) <= 60_000
+    assert http.get("/scaling").json()["status"] is not None
+    queue.redis.pexpire(key, 0)  # the minute has passed
+    assert http.get("/scaling").json()["status"] is None
 
 
 def test_the_example_is_an_answer() -> None:

@@ -14,10 +14,10 @@ from urllib.parse import quote, urlsplit
 import httpx
 import pytest
 
-from api.uploads import PARTIAL_KEPT_S
+from api.routes.uploads import PARTIAL_KEPT_S
 from shoal.client import Client
 from shoal.errors import ApiError
-from shoal.queue import JobQueue
+from shoal.queue.queue import JobQueue
 from shoal.settings import Settings
 from tests.integration.test_api_videos import code_of
 from tests.serving import served, wait_for
@@ -170,6 +170,6 @@ def test_a_full_disk(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("api.uploads.run_in_threadpool", full)
+    monkeypatch.setattr("api.routes.uploads.UploadSpace.open", full)
     assert code_of(put(http, "a.mp4")) == (507, "disk_full")
     assert files_in(settings) == []

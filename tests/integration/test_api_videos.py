@@ -9,12 +9,14 @@ from typing import Any
 import httpx
 import pytest
 
-from shoal.errors import AudioOnly, Failure
-from shoal.jobs import State
-from shoal.queue import JobQueue
-from shoal.records import Progress
+from shoal.errors import AudioOnly
+from shoal.model.failure import Failure
+from shoal.model.job import State
+from shoal.model.record import Progress
+from shoal.model.worker import WorkerInfo
+from shoal.queue.queue import JobQueue
+from shoal.queue.workers import announce
 from shoal.settings import Settings
-from shoal.workers import WorkerInfo, announce
 from tests.serving import served, take, write_video
 
 
@@ -41,7 +43,9 @@ def test_a_video_is_queued(
     assert response.status_code == 202
     job = response.json()
     assert response.headers["Location"] == f"/videos/{job['id']}"
-    assert http.get(response.headers["Location"]).json() == job
+    shown = http.get(response.headers["Location"]).json()
+    assert shown.pop("place") == {"position": 1, "starts_in_s": None}
+    assert shown == job
     record = queue.records.get(job["id"])
     assert record.state == State.QUEUED
     assert record.spec.prompts == ("person", "soccer ball")
@@ -228,7 +232,7 @@ def test_a_job_is_cancelled_and_retried(http: httpx.Client, video: Path, queue: 
     lease = take(queue)
     stopping = http.delete(url).json()
     assert (stopping["state"], stopping["cancel_requested"]) == ("running", True)
-    assert lease.beat(Progress())
+    assert lease.heartbeat(Progress())
     lease.cancel()
     events = [event["event"] for event in http.get(url + "/timeline").json()["items"]]
     assert events == ["queued", "cancelled", "queued", "started", "cancel_requested", "cancelled"]
@@ -289,7 +293,7 @@ def test_an_engine_that_no_worker_could_run_is_refused_with_the_reason(
     assert answer().status_code == 202
     announce_worker("one", "cpu")
     assert code_of(answer()) == (422, "engine_unavailable")
-    assert "CUDA devices only" in answer().json()["detail"]
+    assert "requires a CUDA GPU; no connected worker has one" in answer().json()["detail"]
     assert "SHOAL_ENGINE=sam3-native" in answer().json()["hint"]
     assert submit(http, video, options={"engine": "sam3"}).status_code == 202
     announce_worker("two", "")

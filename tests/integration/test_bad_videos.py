@@ -8,11 +8,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from shoal.jobs import State
-from shoal.records import Record
+from shoal.model.job import State
+from shoal.model.record import Record
 from tests import media
 from tests.conftest import SubmitClip
-from tests.processes import Processes, model_process
+from tests.running import Processes, model_process
+from tests.security import bombs
 
 ONE_MB = 1 << 20
 
@@ -51,8 +52,11 @@ def test_bad_videos_after_each_other_and_a_good_one_at_the_end(
     media.write_video(gone)
     jobs[gone.name] = submit_clip(path=gone)
     gone.unlink()
+    bomb = data_dir / "videos" / "bomb.mp4"
+    bomb.write_bytes(bombs.tracks(8, 10_000_000))
+    jobs[bomb.name] = submit_clip(path=bomb)
     codes = {name: code for name, (_, code) in media.BAD_VIDEOS.items()}
-    codes[gone.name] = "source_not_found"
+    codes |= {gone.name: "source_not_found", bomb.name: "video_bomb"}
     for name, job_id in jobs.items():
         record = failed(processes, job_id, codes[name])
         assert record.attempt == 1, f"{name} was tried again"

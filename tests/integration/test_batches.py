@@ -5,35 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from api.expander import PAGE, Expander
-from shoal.batch_wire import BatchRequest, BatchState
-from shoal.batches import Batches
+from api.background.batch_runner import PAGE, BatchRunner
 from shoal.client import Client
-from shoal.errors import (
-    ApiError,
-    BatchNotFound,
-    Failure,
-    SourceNotFound,
-    VideoError,
-)
-from shoal.indexes import Filter
-from shoal.jobs import State
-from shoal.queue import JobQueue
-from shoal.records import Progress
-from shoal.rules_file import RulesFile
+from shoal.errors import ApiError, BatchNotFound, SourceNotFound, VideoError
+from shoal.ingest.rules_file import RulesFile
+from shoal.model.batch import BatchRequest, BatchState
+from shoal.model.failure import Failure
+from shoal.model.filter import Filter
+from shoal.model.job import State
+from shoal.model.record import Progress
+from shoal.queue import cancelling
+from shoal.queue.batches import Batches
+from shoal.queue.cancelling import cancel_waiting
+from shoal.queue.maintenance import Maintenance
+from shoal.queue.queue import JobQueue
 from shoal.settings import Settings
 from shoal.storage import gcs, s3
-from shoal.upkeep import Upkeep
-from tests.buckets import forget_clients, make_bucket
-from tests.processes import Processes, eventually
-from tests.serving import served, take, write_video
+from tests.buckets import clients_of, make_bucket
+from tests.integration.test_queue import spec
+from tests.running import Processes, eventually
+from tests.serving import served, take, waiting, write_video
 
 MANY = 1_100  # more than a page of either store, and more than five of ours
 
-Put = Callable[[str], None]
+Put = Callable[[str], object]
 
 
 @pytest.fixture
@@ -42,12 +41,12 @@ def batches(queue: JobQueue) -> Batches:
 
 
 @pytest.fixture
-def expander(queue: JobQueue, settings: Settings) -> Expander:
+def expander(queue: JobQueue, settings: Settings) -> BatchRunner:
     """Works when it is told to."""
-    return Expander(queue, RulesFile(settings), settings)
+    return BatchRunner(queue, RulesFile(settings), settings)
 
 
-def work(expander: Expander) -> None:
+def work(expander: BatchRunner) -> None:
     while expander.round():
         pass
 
@@ -63,8 +62,8 @@ def asked(**fields: object) -> BatchRequest:
     return BatchRequest.model_validate({"prompts": ["person"], **fields})
 
 
-def queued(queue: JobQueue) -> list[bytes]:
-    return queue.redis.lrange(queue.rq.key, 0, -1)
+def queued(queue: JobQueue) -> list[str]:
+    return waiting(queue)
 
 
 # --- looking up ----------------------------------------------------------------------------------
@@ -75,29 +74,25 @@ def place(
     request: pytest.FixtureRequest,
     bucket_servers: dict[str, dict[str, str]],
     settings: Settings,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[tuple[str, Put]]:
     """The URI of an empty bucket or folder, and what writes an object there."""
     if request.param == "file":
         folder = settings.data_dir / "bucket"
         folder.mkdir(parents=True)
-        yield folder.as_uri(), lambda key: write_video(settings, f"bucket/{key}") and None
+        yield folder.as_uri(), lambda key: write_video(settings, f"bucket/{key}")
         return
-    for name, value in bucket_servers[request.param].items():
-        monkeypatch.setenv(name, value)
-    forget_clients()
-    uri = make_bucket(request.param)
-    name = uri.rpartition("/")[2]
-    if request.param == "gs":
-        bucket = gcs._client().bucket(name)
-        yield uri, lambda key: bucket.blob(key).upload_from_string(b"x")
-    else:
-        yield uri, lambda key: s3._client().put_object(Bucket=name, Key=key, Body=b"x") and None
-    forget_clients()
+    with clients_of(bucket_servers[request.param]):
+        uri = make_bucket(request.param)
+        name = uri.rpartition("/")[2]
+        if request.param == "gs":
+            bucket = gcs._client().bucket(name)
+            yield uri, lambda key: bucket.blob(key).upload_from_string(b"x")
+        else:
+            yield uri, lambda key: s3._client().put_object(Bucket=name, Key=key, Body=b"x") and None
 
 
 def test_every_object_of_a_pattern_is_a_job_once(
-    place: tuple[str, Put], batches: Batches, expander: Expander, queue: JobQueue
+    place: tuple[str, Put], batches: Batches, expander: BatchRunner, queue: JobQueue
 ) -> None:
     bucket, put = place
     keys = [f"m/{n % 3}/{n // 3 % 2}/+%20 {n}.mp4" for n in range(MANY)]
@@ -112,7 +107,7 @@ def test_every_object_of_a_pattern_is_a_job_once(
     )  # fmt: skip
     assert status.counts[State.QUEUED] == len(set(queued(queue))) == MANY
     assert status.skipped == {"temporary_name": 2, "wrong_suffix": 1}
-    uris = {queue.records.get(i.decode()).spec.uri for i in queued(queue)}
+    uris = {queue.records.get(i).spec.uri for i in queued(queue)}
     assert len(uris) == MANY
     assert all(uri.startswith(f"{bucket}/m/") for uri in uris)
 
@@ -120,6 +115,43 @@ def test_every_object_of_a_pattern_is_a_job_once(
     work(expander)
     assert batches.status(again).videos == MANY
     assert queue.depth().queued == len(queued(queue)) == MANY
+
+
+@pytest.mark.parametrize("name", ["clip[1].mp4", "a*b.mp4", "what?.mp4", "[].mp4", "[!x]-*.mp4"])
+def test_a_pattern_that_is_the_name_of_an_object_is_that_object(
+    place: tuple[str, Put], batches: Batches, expander: BatchRunner, queue: JobQueue, name: str
+) -> None:
+    bucket, put = place
+    for key in (name, "clip1.mp4", "ab.mp4", "what1.mp4", "y-1.mp4"):
+        put(f"in/{key}")
+    batches.create(asked(globs=[f"{bucket}/in/{name}"]))
+    work(expander)
+    (job_id,) = queued(queue)
+    assert queue.records.get(job_id).spec.stem == name.removesuffix(".mp4")
+
+
+def test_a_bracket_itself_is_written_in_brackets(
+    place: tuple[str, Put], batches: Batches, expander: BatchRunner, queue: JobQueue
+) -> None:
+    bucket, put = place
+    for key in ("clip[1].mp4", "clip[22].mp4", "clip1.mp4"):
+        put(f"in/{key}")
+    batches.create(asked(globs=[f"{bucket}/in/clip[[]*].mp4"]))
+    work(expander)
+    stems = {queue.records.get(each).spec.stem for each in queued(queue)}
+    assert stems == {"clip[1]", "clip[22]"}
+
+
+def test_exemplars_and_track_fps_are_those_of_every_video(
+    settings: Settings, queue: JobQueue, batches: Batches, expander: BatchRunner
+) -> None:
+    uris = [write_video(settings, name).as_uri() for name in ("a.mp4", "b.mp4")]
+    shown = {"prompt": "buoy", "frame": 3, "box": [1, 2, 30, 40]}
+    batches.create(asked(prompts=[], uris=uris, exemplars=[shown], options={"track_fps": 2.5}))
+    work(expander)
+    specs = [queue.records.get(each).spec for each in queued(queue)]
+    assert [[each.prompt for each in spec.exemplars] for spec in specs] == [["buoy"], ["buoy"]]
+    assert [spec.options.track_fps for spec in specs] == [2.5, 2.5]
 
 
 def test_uris_are_judged_one_by_one(settings: Settings, queue: JobQueue) -> None:
@@ -142,7 +174,7 @@ def test_uris_are_judged_one_by_one(settings: Settings, queue: JobQueue) -> None
 
 
 def test_a_link_in_a_pattern_is_followed(
-    settings: Settings, batches: Batches, expander: Expander
+    settings: Settings, batches: Batches, expander: BatchRunner
 ) -> None:
     files(settings, 8)
     (settings.data_dir / "link").symlink_to(settings.data_dir / "in")
@@ -151,7 +183,7 @@ def test_a_link_in_a_pattern_is_followed(
     assert batches.status(batch).videos == 2
 
 
-def test_results_are_no_videos(settings: Settings, batches: Batches, expander: Expander) -> None:
+def test_results_are_no_videos(settings: Settings, batches: Batches, expander: BatchRunner) -> None:
     write_video(settings, "results/in/x/0123456789abcdef01234567/x_segmented.mp4")
     write_video(settings, "in/x.mp4")
     batch = batches.create(asked(globs=[settings.data_dir.as_uri() + "/"]))
@@ -161,13 +193,13 @@ def test_results_are_no_videos(settings: Settings, batches: Batches, expander: E
 
 
 def test_a_lost_page_is_looked_at_again(
-    settings: Settings, batches: Batches, expander: Expander, queue: JobQueue
+    settings: Settings, batches: Batches, expander: BatchRunner, queue: JobQueue
 ) -> None:
     """Its jobs are there, and stay what they have become."""
     pattern = files(settings, PAGE + 50)
     batch = batches.create(asked(globs=[pattern]))
     expander.round()
-    queue.cancel(queued(queue)[0].decode())
+    queue.cancel(queued(queue)[0])
     before = batches.get(batch.id)
     forgotten = before.model_copy(update={"cursor": batch.cursor})
     queue.redis.set(batches.key(batch.id), forgotten.model_dump_json(exclude_defaults=True))
@@ -202,11 +234,11 @@ def test_an_api_that_is_killed_is_continued(
 
 
 def test_one_api_has_a_batch_at_a_time(
-    settings: Settings, queue: JobQueue, batches: Batches, expander: Expander
+    settings: Settings, queue: JobQueue, batches: Batches, expander: BatchRunner
 ) -> None:
     batch = batches.create(asked(globs=[files(settings, 3 * PAGE)]))
     expander.round()
-    other = Expander(queue, RulesFile(settings), settings)
+    other = BatchRunner(queue, RulesFile(settings), settings)
     assert other.round() is False
     expander.close()
     assert other.round() is True
@@ -214,7 +246,7 @@ def test_one_api_has_a_batch_at_a_time(
     assert batches.status(batch).videos == 3 * PAGE
 
 
-def test_batches_take_turns(settings: Settings, batches: Batches, expander: Expander) -> None:
+def test_batches_take_turns(settings: Settings, batches: Batches, expander: BatchRunner) -> None:
     large = batches.create(asked(globs=[files(settings, 8 * PAGE)]))
     small = batches.create(asked(uris=[write_video(settings, "one.mp4").as_uri()]))
     while batches.get(small.id).is_expanding:  # two rounds, or more where a slow one cost the lock
@@ -224,7 +256,7 @@ def test_batches_take_turns(settings: Settings, batches: Batches, expander: Expa
 
 
 def test_what_stops_the_looking_up_is_told_and_a_retry_goes_on(
-    settings: Settings, batches: Batches, expander: Expander
+    settings: Settings, batches: Batches, expander: BatchRunner
 ) -> None:
     batch = batches.create(asked(globs=[files(settings, 2 * PAGE + 10)]))
     expander.round()
@@ -254,7 +286,7 @@ def failure() -> Failure:
 
 
 def test_the_counts_are_those_of_the_jobs(
-    settings: Settings, queue: JobQueue, batches: Batches, expander: Expander
+    settings: Settings, queue: JobQueue, batches: Batches, expander: BatchRunner
 ) -> None:
     batch = batches.create(asked(globs=[files(settings, 10)]))
     work(expander)
@@ -262,7 +294,7 @@ def test_the_counts_are_those_of_the_jobs(
         take(queue).fail(failure())
     take(queue).succeed({}, {})
     take(queue)
-    queue.cancel(queued(queue)[0].decode())
+    queue.cancel(queued(queue)[0])
     status = batches.status(batches.get(batch.id))
     assert status.counts == {
         State.QUEUED: 4, State.RUNNING: 1, State.SUCCEEDED: 1, State.FAILED: 3, State.CANCELLED: 1,
@@ -279,7 +311,7 @@ def test_the_counts_are_those_of_the_jobs(
 
 
 def test_time_spent_and_left(
-    settings: Settings, queue: JobQueue, batches: Batches, expander: Expander
+    settings: Settings, queue: JobQueue, batches: Batches, expander: BatchRunner
 ) -> None:
     other = batches.create(asked(uris=[write_video(settings).as_uri()]))
     work(expander)
@@ -293,7 +325,7 @@ def test_time_spent_and_left(
         queue.redis.hset(key, "started_at", lease.record.started_at - spent)  # type: ignore[operator]
         lease.succeed({}, {})
     lease = take(queue)
-    lease.beat(Progress(stage="predict", frames=25, frames_expected=100, fps=5.0))
+    lease.heartbeat(Progress(stage="predict", frames=25, frames_expected=100, fps=5.0))
     status = batches.status(batches.get(batch.id))
     assert status.gpu_seconds == pytest.approx(200, abs=5)
     assert status.progress == pytest.approx(2.25 / 4)
@@ -302,7 +334,7 @@ def test_time_spent_and_left(
 
 
 def test_a_cancelled_batch_queues_no_more(
-    settings: Settings, queue: JobQueue, batches: Batches, expander: Expander
+    settings: Settings, queue: JobQueue, batches: Batches, expander: BatchRunner
 ) -> None:
     batch = batches.create(asked(globs=[files(settings, 3 * PAGE)]))
     expander.round()
@@ -327,13 +359,13 @@ def test_a_cancelled_batch_queues_no_more(
 
 
 def test_only_what_failed_is_retried_and_once(
-    settings: Settings, queue: JobQueue, batches: Batches, expander: Expander
+    settings: Settings, queue: JobQueue, batches: Batches, expander: BatchRunner
 ) -> None:
     count = PAGE + 20
     batch = batches.create(asked(globs=[files(settings, count + 2)]))
     work(expander)
     take(queue).succeed({}, {})
-    queue.cancel(queued(queue)[-1].decode())
+    queue.cancel(queued(queue)[-1])
     for _ in range(count):
         take(queue).fail(failure())
     assert batches.status(batches.get(batch.id)).state == BatchState.FINISHED
@@ -352,10 +384,10 @@ def test_only_what_failed_is_retried_and_once(
 
 
 def test_a_batch_is_forgotten_with_its_jobs(
-    settings: Settings, queue: JobQueue, batches: Batches, expander: Expander
+    settings: Settings, queue: JobQueue, batches: Batches, expander: BatchRunner
 ) -> None:
     batch = batches.create(asked(globs=[files(settings, 2)], uris=["file:///x"]))
-    upkeep = Upkeep(queue, retention_days=1e-9)
+    upkeep = Maintenance(queue, retention_days=1e-9)
     upkeep.forget_old()
     assert batches.get(batch.id).has_work
     work(expander)
@@ -382,6 +414,10 @@ def test_a_batch_is_forgotten_with_its_jobs(
         ({"uris": ["x" * 4000] * 400}, "upload_too_large"),
         ({}, "invalid_request"),
         ({"uris": ["file:///x"], "engine": "none"}, "unknown_engine"),
+        (
+            {"uris": ["file:///x"], "objects": [{"object_id": 3, "frame": 0, "box": [1, 2, 3, 4]}]},
+            "invalid_visual_prompt",
+        ),
         ({"uris": ["file:///x"], "callback": "https://example.com"}, "callbacks_off"),
     ],
 )
@@ -428,3 +464,41 @@ def test_a_cancelled_batch_is_not_retried(client: Client, video: Path) -> None:
     with pytest.raises(ApiError) as caught:
         client.batches.retry(batch.id)
     assert caught.value.remote_code == "state_conflict"
+
+
+# --- cancelling in chunks ------------------------------------------------------------------------
+
+
+def test_many_that_wait_are_cancelled_in_chunks(queue: JobQueue, batches: Batches) -> None:
+    """With all that one cancel does, and what has changed in between is left as it is."""
+    hook = "https://example.com/"
+    ids = [queue.submit(spec(f"{n}.mp4"), callback=hook, batch="b")[0].id for n in range(150)]
+    other = queue.submit(spec("other.mp4"))[0].id
+    first = take(queue)
+    found = cancel_waiting(queue, "b", 1000)
+    assert {record.id for record in found} == set(ids[1:])
+    assert queued(queue) == [other]
+    assert queue.records.counts()[State.CANCELLED] == 149
+    assert len(queue.callbacks.due(500)) == 149
+    assert queue.records.totals.read()["jobs:cancelled"] == 149
+    assert [event.event for event in queue.records.timeline(ids[5])] == ["queued", "cancelled"]
+    record = queue.records.get(ids[5])
+    assert (record.state, bool(record.finished_at)) == (State.CANCELLED, True)
+    first.succeed({}, {})
+    assert cancel_waiting(queue, "b", 1000) == []
+
+
+def test_what_a_worker_takes_meanwhile_is_not_cancelled_behind_its_back(
+    queue: JobQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [queue.submit(spec(f"{n}.mp4"), batch="b")[0].id for n in range(3)]
+    build = cancelling._commands
+
+    def slowly(*args: Any) -> Any:
+        if not queue.redis.zcard(queue.leases_key):
+            take(queue)
+        return build(*args)
+
+    monkeypatch.setattr(cancelling, "_commands", slowly)
+    assert {record.id for record in cancel_waiting(queue, "b", 10)} == set(ids[1:])
+    assert queue.records.get(ids[0]).state == State.RUNNING

@@ -12,13 +12,15 @@ from pydantic import SecretStr
 from redis import Redis
 from standardwebhooks.webhooks import Webhook
 
-from shoal import callbacks
-from shoal.callbacks import MAX_BODY_BYTES, DeliveryState, message
 from shoal.client import Client
-from shoal.errors import AudioOnly, Failure, ShoalError
-from shoal.jobs import JobSpec, State
-from shoal.lease import Reaper
-from shoal.queue import JobQueue
+from shoal.errors import AudioOnly, ShoalError
+from shoal.model.delivery import Delivery, DeliveryState
+from shoal.model.failure import Failure
+from shoal.model.job import JobSpec, State
+from shoal.queue import webhooks as callbacks
+from shoal.queue.queue import JobQueue
+from shoal.queue.reaper import Reaper
+from shoal.queue.webhooks import MAX_BODY_BYTES, message
 from shoal.settings import Settings
 from tests.integration.test_api_videos import code_of
 from tests.receiver import Receiver
@@ -39,7 +41,7 @@ def telling(settings: Settings, queue: JobQueue) -> Iterator[Client]:
     """An API that sends callbacks, also to 127.0.0.1."""
     more = {
         "callback_secret": tuple(map(SecretStr, SECRETS)),
-        "callback_allow": ("127.0.0.1/32",),
+        "callback_allow": ("127.0.0.0/8",),
     }
     with served(settings.model_copy(update=more)) as url, Client(url) as client:
         yield client
@@ -50,7 +52,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(callbacks, "SCHEDULE_S", (0, 0, 0))
 
 
-def settled(client: Client, count: int = 1) -> list[callbacks.Delivery]:
+def settled(client: Client, count: int = 1) -> list[Delivery]:
     """All deliveries, once so many are there and none is to be tried any more."""
 
     def over() -> bool:
@@ -176,7 +178,7 @@ def test_a_receiver_that_hangs_holds_nobody(
     telling: Client, settings: Settings, queue: JobQueue, receiver: Receiver
 ) -> None:
     receiver.hold.clear()
-    other = Receiver()
+    other = Receiver("127.0.0.2")  # of another host: each has a share of the threads
     for number in range(20):
         submit(telling, settings, receiver.url, f"{number}.mp4")
         take(queue).succeed({}, {})

@@ -1,4 +1,4 @@
-"""The command line as a script and a person meet it: real processes against a served API."""
+"""The command line as a script and a person meet it, against a served API."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,19 @@ from pydantic import SecretStr
 
 from shoal import __version__
 from shoal.client import Client
-from shoal.errors import AudioOnly, Failure
+from shoal.errors import AudioOnly
 from shoal.exits import Exit
-from shoal.jobs import State
-from shoal.queue import JobQueue
-from shoal.records import Progress
+from shoal.model.failure import Failure
+from shoal.model.filter import Filter
+from shoal.model.job import State
+from shoal.model.outputs import Overlay
+from shoal.model.record import Progress
+from shoal.model.worker import WorkerInfo
+from shoal.queue.queue import JobQueue
+from shoal.queue.workers import announce
 from shoal.settings import Settings
-from shoal.workers import WorkerInfo, announce
+from tests.cli import invoke
+from tests.running import eventually
 from tests.serving import publish, served, take, write_video
 
 ROOT = Path(__file__).parents[2]
@@ -38,18 +45,7 @@ def environment(url: str, **extra: str) -> dict[str, str]:
 
 @pytest.fixture
 def shoal(api_url: str, tmp_path: Path) -> Run:
-    def run(*arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*SHOAL, *map(str, arguments)],
-            env=environment(api_url, **env),
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-
-    return run
+    return partial(invoke, url=api_url, cwd=tmp_path)
 
 
 def document(run: subprocess.CompletedProcess[str]) -> Any:
@@ -81,6 +77,7 @@ def test_local_files_are_uploaded_and_uris_passed_on(
     (tmp_path / "local clip.mp4").write_bytes(b"local")
     remote = write_video(settings).as_uri()
     options = ["-p", "person", "--prompt", "ball", "--sample-fps", "0", "--max-frames", "7"]
+    options += ["--deinterlace", "on", "-o", "overlay:hdr=keep", "--split", "4"]
     run = shoal("submit", "local clip.mp4", remote, *options, "--allow-truncated", "--json")
     assert run.returncode == Exit.OK, run.stderr
     local, passed = (queue.records.get(item["id"]) for item in document(run)["items"])
@@ -91,6 +88,34 @@ def test_local_files_are_uploaded_and_uris_passed_on(
         assert record.spec.options.sample_fps == 0
         assert record.spec.options.max_frames == 7
         assert record.spec.options.allow_truncated
+        assert record.spec.options.deinterlace == "on"
+        assert record.spec.options.split == 4
+        overlay, *_ = record.spec.options.outputs
+        assert isinstance(overlay, Overlay)
+        assert overlay.hdr == "keep"
+
+
+def test_a_name_with_brackets_is_that_video(
+    shoal: Run, queue: JobQueue, settings: Settings
+) -> None:
+    """Also where another object matches the name as a pattern."""
+    uris = [write_video(settings, f"in/{name}.mp4").as_uri() for name in ("clip[1]", "clip1")]
+    literal = uris[1].replace("clip1", "clip[1]")
+    run = shoal("submit", literal, "-p", "person", "--name", "x", "--json")
+    assert run.returncode == Exit.OK, run.stderr
+    eventually(lambda: queue.depth().queued == 1, "the job of the batch")
+    (record,) = queue.records.page(Filter(), limit=10)[0]
+    assert record.spec.uri == uris[0]
+
+
+def test_what_does_not_match_tells_how_to_write_a_bracket(
+    shoal: Run, settings: Settings, tmp_path: Path
+) -> None:
+    write_video(settings, "in/other.mp4")
+    pattern = (settings.data_dir / "in").as_uri() + "/clip[[]1].mp4"
+    run = shoal("submit", pattern, "-p", "person", "--watch")
+    assert run.returncode == Exit.NOT_FOUND
+    assert "[[]" in run.stderr
 
 
 def test_objects_are_read_from_a_file_before_anything_is_uploaded(
@@ -102,6 +127,8 @@ def test_objects_are_read_from_a_file_before_anything_is_uploaded(
         ' {"label": "cup", "frame": 9, "points": [[5, 6, 1]]}]'
     )
     options = ["--objects", "objects.json", "--remove-object", "3", "--remove-object", "5@40"]
+    (tmp_path / "exemplars.json").write_text('[{"prompt": "plate", "box": [1, 2, 30, 40]}]')
+    options += ["--exemplars", "exemplars.json", "--track-fps", "2.5"]
     limits = ["--max-objects", "7", "--score-threshold", "0.25", "--json"]
     run = shoal("submit", uri, *options, *limits)
     assert run.returncode == Exit.OK, run.stderr
@@ -111,17 +138,24 @@ def test_objects_are_read_from_a_file_before_anything_is_uploaded(
     assert [each.frame for each in spec.objects] == [0, 9]
     assert [(each.object_id, each.frame) for each in spec.remove_objects] == [(3, 0), (5, 40)]
     assert (spec.options.max_objects, spec.options.score_threshold) == (7, 0.25)
+    assert [(each.prompt, each.positive) for each in spec.exemplars] == [("plate", True)]
+    assert spec.options.track_fps == 2.5
 
     (tmp_path / "objects.json").write_text('[{"label": "cup", "frame": 0, "box": [30, 2, 1, 40]}]')
     for arguments, message in (
         (["--objects", "objects.json"], "x0 < x1"),
         (["--objects", "missing.json"], "missing.json"),
-        (["-p", "person", "--remove-object", "five"], "no object id"),
+        (["--exemplars", "objects.json"], "objects.json"),
+        (["-p", "person", "--remove-object", "five"], "is not an object ID"),
     ):
         run = shoal("submit", uri, *arguments)
         assert run.returncode != Exit.OK
         assert message in run.stderr
     assert queue.depth().queued == 1
+
+    run = shoal("submit", uri, "--exemplars", "exemplars.json", "--name", "all", "--json")
+    assert run.returncode == Exit.OK, run.stderr
+    assert [each["prompt"] for each in document(run)["exemplars"]] == ["plate"]
 
 
 def test_one_bad_source_does_not_keep_the_others_out(shoal: Run, tmp_path: Path) -> None:
@@ -144,7 +178,7 @@ def test_watching_ends_with_the_jobs(
             while not queue.depth().queued:
                 time.sleep(0.02)
             lease = take(queue)
-            lease.beat(Progress(stage="predict", frames=5, frames_expected=10))
+            lease.heartbeat(Progress(stage="predict", frames=5, frames_expected=10))
             if outcome == "succeed":
                 lease.succeed({}, {"objects_detected": 1, "frames_processed": 10})
             else:
@@ -189,7 +223,8 @@ def test_a_failed_job_shows_its_cause(shoal: Run, failed: str) -> None:
 
 def test_the_beginning_of_an_id_is_enough(shoal: Run, succeeded: str) -> None:
     assert document(shoal("show", succeeded[:8].upper(), "--json"))["id"] == succeeded
-    assert shoal("show", succeeded[:3]).returncode == Exit.NOT_FOUND
+    assert document(shoal("show", succeeded[:1], "--json"))["id"] == succeeded
+    assert shoal("show", "x" * 3).returncode == Exit.NOT_FOUND
 
 
 def test_results_are_downloaded(shoal: Run, succeeded: str, tmp_path: Path) -> None:
@@ -218,7 +253,7 @@ def test_cancel_and_retry(shoal: Run, client: Client, settings: Settings, succee
 
 
 def test_the_queue(shoal: Run, queue: JobQueue, failed: str) -> None:
-    assert "no worker is there" in shoal("queue").stdout
+    assert "no workers connected" in shoal("queue").stdout
     worker = WorkerInfo(name="gpu-1", host="node", pid=1, started_at=time.time(), state="idle")
     announce(queue.redis, queue.name, worker, ttl_s=60)
     shown = shoal("queue").stdout
@@ -236,7 +271,7 @@ def test_a_worker_is_drained(shoal: Run, queue: JobQueue) -> None:
     assert run.returncode == Exit.NOT_FOUND
     assert document(run)["error"]["code"] == "worker_not_found"
     assert not announce(queue.redis, queue.name, worker, ttl_s=60)
-    assert "gpu-1 will end" in shoal("drain", "--all").stdout
+    assert "gpu-1 will exit" in shoal("drain", "--all").stdout
     assert "idle, draining" in shoal("queue").stdout
     assert announce(queue.redis, queue.name, worker, ttl_s=60)
     assert shoal("drain").returncode == shoal("drain", "gpu-1", "--all").returncode == Exit.USAGE

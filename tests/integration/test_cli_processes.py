@@ -15,8 +15,8 @@ import pytest
 
 from shoal.client import Client
 from shoal.exits import Exit
-from shoal.jobs import State
-from shoal.queue import JobQueue
+from shoal.model.job import State
+from shoal.queue.queue import JobQueue
 from shoal.settings import Settings
 from tests.integration.test_cli import ROOT, SHOAL, environment
 from tests.serving import take
@@ -51,6 +51,7 @@ def test_ctrl_c_leaves_the_job_running(api_url: str, client: Client, video: Path
     assert job_id[:12] in watching.stderr.readline()
     assert press_ctrl_c(watching) == Exit.INTERRUPTED
     assert "Traceback" not in watching.stderr.read()
+    watching.stderr.close()
     assert client.get(job_id).state == State.QUEUED
 
 
@@ -69,6 +70,7 @@ def test_on_a_terminal_progress_is_drawn(
     os.close(theirs)
     assert watching.stdout is not None
     assert json.loads(watching.stdout.read())["items"][0]["id"] == job_id
+    watching.stdout.close()
     drawn = b""
     try:
         while chunk := os.read(ours, 4096):
@@ -94,7 +96,7 @@ def test_services_say_what_they_need(service: str, tmp_path: Path) -> None:
         check=False,
     )
     assert run.returncode == Exit.FAILED
-    assert f"shoal[{service}]" in run.stderr
+    assert f"pip install '.[{service}]'" in run.stderr
 
 
 def test_the_api_is_served_until_it_is_stopped(

@@ -15,15 +15,16 @@ from shoal.errors import (
     ApiError,
     ApiUnreachable,
     AudioOnly,
-    Failure,
     NoFrames,
     SourceNotFound,
     StorageNotWritable,
 )
-from shoal.jobs import State
-from shoal.queue import JobQueue
-from shoal.records import Progress
+from shoal.model.failure import Failure
+from shoal.model.job import State
+from shoal.model.record import Progress
+from shoal.queue.queue import JobQueue
 from shoal.settings import Settings
+from tests.ports import free_port
 from tests.serving import publish, served, take, write_video
 
 
@@ -98,7 +99,7 @@ def test_what_cannot_be_saved(
 def test_lists_go_over_pages(
     client: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shoal.client.PAGE", 3)
+    monkeypatch.setattr("shoal.client.client.PAGE", 3)
     names = [f"{i}.mp4" for i in range(8)]
     ids = [client.submit(write_video(settings, n).as_uri(), ["person"]).id for n in names]
     assert [record.id for record in client.list()] == ids[::-1]
@@ -119,7 +120,7 @@ def test_watching_yields_every_change_until_the_end(
     assert [next(changes).id, next(changes).id] == [first.id, second.id]
     lease = take(queue)
     assert next(changes).state == State.RUNNING
-    lease.beat(Progress(frames=5))
+    lease.heartbeat(Progress(frames=5))
     assert next(changes).progress.frames == 5
     lease.succeed({}, {})
     assert next(changes).state == State.SUCCEEDED
@@ -131,7 +132,8 @@ def test_watching_yields_every_change_until_the_end(
 def test_watching_outlives_a_restart_of_the_api(
     settings: Settings, queue: JobQueue, video: Path
 ) -> None:
-    with served(settings) as url, Client(url) as client:
+    port = free_port()
+    with served(settings, port) as url, Client(url) as client:
         record = client.submit(video.as_uri(), ["person"])
     watcher = Client(url)
     states: list[State] = []
@@ -140,8 +142,7 @@ def test_watching_outlives_a_restart_of_the_api(
     )
     thread.start()  # while nobody answers
     take(queue).succeed({}, {})
-    port = int(url.rpartition(":")[2])
-    with served(settings, port=port):
+    with served(settings, port):
         thread.join()
     assert states == [State.SUCCEEDED]
     watcher.close()

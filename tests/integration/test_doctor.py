@@ -13,7 +13,7 @@ import pytest
 from shoal.exits import Exit
 from shoal.settings import Settings
 from tests.conftest import SHOAL
-from tests.processes import ROOT
+from tests.running import ROOT
 
 
 class Doctor:
@@ -91,7 +91,7 @@ def test_missing_weights_are_named(doctor: Doctor) -> None:
     assert "one frame" not in found
     assert "no weights at" in found["sam3 weights"]["detail"]
     assert "SHOAL_SAM3_WEIGHTS" in found["sam3 weights"]["hint"]
-    assert "'shoal up' brings its own" in found["queue"]["hint"]  # none was asked for
+    assert "Not needed for 'shoal up'" in found["queue"]["hint"]  # none was asked for
 
 
 def test_without_weights_or_token_the_licence_is_named(doctor: Doctor) -> None:

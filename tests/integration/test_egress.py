@@ -5,13 +5,14 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
-from api import egress
-from api.egress import Egress
+from api import webhook_client as egress
+from api.webhook_client import WebhookClient
 from shoal.errors import CallbackForbidden, InvalidCallback
-from shoal.targets import Targets
+from shoal.url_policy import UrlPolicy
 from tests.receiver import Receiver
 
 PRIVATE = [
@@ -93,13 +94,13 @@ MALFORMED = [
 @pytest.mark.parametrize("url", PRIVATE)
 def test_private_addresses_are_out_of_reach(url: str) -> None:
     with pytest.raises(InvalidCallback):  # CallbackForbidden, where the host could be read at all
-        Egress(()).post(url, {}, b"")
+        WebhookClient(()).post(url, {}, b"")
 
 
 @pytest.mark.parametrize("url", MALFORMED)
 def test_urls_that_could_be_read_in_two_ways_are_refused(url: str) -> None:
     with pytest.raises(InvalidCallback):
-        Targets(()).check(url)
+        UrlPolicy(()).check(url)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,7 @@ def test_urls_that_could_be_read_in_two_ways_are_refused(url: str) -> None:
 )
 def test_the_address_is_named(url: str, words: str) -> None:
     with pytest.raises(CallbackForbidden) as refused:
-        Targets(()).check(url)
+        UrlPolicy(()).check(url)
     assert str(refused.value) == words
 
 
@@ -121,7 +122,7 @@ def test_the_address_is_named(url: str, words: str) -> None:
 )
 def test_a_name_that_means_a_private_address_is_refused(answer: list[str]) -> None:
     with pytest.raises(CallbackForbidden):
-        Egress((), lambda host, port: answer).post("http://public.example/", {}, b"")
+        WebhookClient((), lambda host, port: answer).post("http://public.example/", {}, b"")
 
 
 def test_the_checked_address_is_the_one_that_is_used() -> None:
@@ -129,7 +130,7 @@ def test_the_checked_address_is_the_one_that_is_used() -> None:
     allowed = Receiver("127.0.0.1")
     forbidden = Receiver("127.0.0.2", allowed.port)
     answers = [["127.0.0.1"], ["127.0.0.2"]]
-    outward = Egress(("127.0.0.1/32",), lambda host, port: answers.pop(0))
+    outward = WebhookClient(("127.0.0.1/32",), lambda host, port: answers.pop(0))
     assert outward.post(f"http://rebind.example:{allowed.port}/", {}, b"x").status == 204
     assert len(answers) == 1
     (headers, _), *more = allowed.got
@@ -144,7 +145,7 @@ def test_the_checked_address_is_the_one_that_is_used() -> None:
 
 def test_a_name_may_be_allowed() -> None:
     receiver = Receiver()
-    outward = Egress(("hooks.internal",), lambda host, port: ["127.0.0.1"])
+    outward = WebhookClient(("hooks.internal",), lambda host, port: ["127.0.0.1"])
     assert outward.post(f"http://Hooks.Internal:{receiver.port}/", {}, b"").status == 204
     with pytest.raises(CallbackForbidden):
         outward.post(f"http://other.internal:{receiver.port}/", {}, b"")
@@ -157,15 +158,14 @@ def test_an_answer_that_drips_in_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> 
 
         def drip() -> None:
             connection, _ = server.accept()
-            try:
+            with connection, suppress(OSError):  # the other side hangs up, as it should
                 while True:
                     connection.sendall(b"H")
                     time.sleep(0.1)
-            except OSError:
-                pass  # the other side hung up, as it should
 
         thread = threading.Thread(target=drip, daemon=True)
         thread.start()
         url = f"http://127.0.0.1:{server.getsockname()[1]}/"
         with pytest.raises(egress.NoAnswer):
-            Egress(("127.0.0.0/8",)).post(url, {}, b"")
+            WebhookClient(("127.0.0.0/8",)).post(url, {}, b"")
+        thread.join()

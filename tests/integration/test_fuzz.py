@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import schemathesis
@@ -26,7 +27,7 @@ CHECKS = [
     content_type_conformance,
     response_schema_conformance,
 ]
-TOKEN = "fuzz-token"
+TOKEN = "the-token-that-fuzzes"
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,7 @@ def fuzzed_url(fuzzed: Settings) -> Iterator[str]:
         yield url
 
 
+schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
 schema = schemathesis.openapi.from_dict(create_app(Settings()).openapi())
 
 
@@ -66,6 +68,6 @@ schema = schemathesis.openapi.from_dict(create_app(Settings()).openapi())
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
-def test_no_input_is_an_error_of_the_server(case: schemathesis.Case, fuzzed_url: str) -> None:
+def test_no_input_is_an_error_of_the_server(case: schemathesis.Case[Any], fuzzed_url: str) -> None:
     headers = {"authorization": f"Bearer {TOKEN}"}
     case.call_and_validate(checks=CHECKS, headers=headers, base_url=fuzzed_url, timeout=30)

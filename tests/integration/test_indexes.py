@@ -9,15 +9,20 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from redis import Redis
 
-from shoal.errors import AudioOnly, Failure, JobNotFound, NotAVideo, RequestError
-from shoal.indexes import ENDED, Filter
-from shoal.jobs import JobSpec, State
-from shoal.lease import Lease
-from shoal.queue import JobQueue
-from shoal.records import TEXT_SCAN, now
-from shoal.totals import Sample, ended
-from shoal.upkeep import DAY_S, Upkeep
-from shoal.workers import WorkerInfo, announce
+from shoal.errors import AudioOnly, JobNotFound, NotAVideo, RequestError
+from shoal.model.failure import Failure
+from shoal.model.filter import Filter
+from shoal.model.job import JobSpec, State
+from shoal.model.record import now
+from shoal.model.worker import WorkerInfo
+from shoal.queue.indexes import ENDED
+from shoal.queue.lease import Lease
+from shoal.queue.maintenance import Maintenance
+from shoal.queue.queue import JobQueue
+from shoal.queue.records import TEXT_SCAN
+from shoal.queue.result_sizes import key_of
+from shoal.queue.stats import DAY_S, Sample, ended
+from shoal.queue.workers import announce
 from tests.serving import take
 
 Add = Callable[..., str]
@@ -41,8 +46,8 @@ def add(queue: JobQueue) -> Add:
 
 
 def take_as(queue: JobQueue, worker: str) -> Lease:
-    job_id = queue.redis.lmove(queue.rq.key, queue.rq.intermediate_queue_key)
-    assert job_id is not None
+    job_id = queue.line.take()
+    assert isinstance(job_id, bytes)
     lease = Lease.take(queue, job_id.decode(), worker)
     assert lease is not None
     return lease
@@ -131,7 +136,12 @@ def test_counts(queue: JobQueue, add: Add) -> None:
     count = queue.records.indexes.count
     assert count(Filter()) == count(Filter(prompt="person")) == 3
     assert count(Filter(state=State.FAILED)) == 0
-    assert count(Filter(text="a")) is count(Filter(prompt="person", state="queued")) is None
+    assert count(Filter(prompt="person", state="queued")) == 3
+    assert count(Filter(prompt="person", state="failed")) == 0
+    assert count(Filter(text="a")) is None
+    later = datetime(2000, 1, 1, tzinfo=UTC)
+    assert count(Filter(after=later)) == 3
+    assert count(Filter(prompt="person", state="queued", after=later)) is None
 
 
 # --- the end of a job ----------------------------------------------------------------------------
@@ -144,7 +154,7 @@ def test_old_jobs_are_forgotten_without_a_trace(queue: JobQueue, add: Add, redis
     take(queue).fail(Failure.of(AudioOnly("no picture")))
     take(queue).succeed({"a.mp4": 1}, {})
     queue.cancel(ids(queue, state="queued")[0])
-    upkeep = Upkeep(queue, retention_days=30)
+    upkeep = Maintenance(queue, retention_days=30)
     assert upkeep.forget_old() == []
     redis.zadd(
         queue.records.indexes.key(ENDED), dict.fromkeys(ids(queue), now() - 31 * DAY_S), xx=True
@@ -153,7 +163,8 @@ def test_old_jobs_are_forgotten_without_a_trace(queue: JobQueue, add: Add, redis
     assert len(gone) == 3
     with pytest.raises(JobNotFound):
         queue.records.get(gone[0])
-    stays = {b"shoal:causes", b"shoal:totals", b"rq:queues"}
+    assert queue.line.take() is None
+    stays = {b"shoal:causes", b"shoal:totals", key_of(queue.name).encode(), b"rq:queues"}
     assert set(redis.keys()) - before - stays == set()
 
 
@@ -165,7 +176,7 @@ def test_a_job_that_was_retried_is_not_forgotten(queue: JobQueue, add: Add, redi
     queue.retry(job)
     assert redis.zcard(key) == 0
     redis.zadd(key, {job: 5})  # as another process may have read it a moment ago
-    Upkeep(queue, retention_days=1).forget_old()
+    Maintenance(queue, retention_days=1).forget_old()
     assert queue.records.get(job).state == State.QUEUED
 
 
@@ -173,7 +184,7 @@ def test_nothing_is_forgotten_with_0(queue: JobQueue, add: Add, redis: Redis) ->
     job = add()
     queue.cancel(job)
     redis.zadd(queue.records.indexes.key(ENDED), {job: 5})
-    assert Upkeep(queue, retention_days=0).forget_old() == []
+    assert Maintenance(queue, retention_days=0).forget_old() == []
 
 
 # --- sums and samples ----------------------------------------------------------------------------
@@ -198,7 +209,7 @@ def test_totals_only_grow(queue: JobQueue, add: Add) -> None:
 def test_a_minute_has_one_sample(queue: JobQueue, add: Add, redis: Redis) -> None:
     add()
     announce(redis, queue.name, WorkerInfo(name="w", host="h", pid=1, started_at=1), ttl_s=60)
-    upkeeps = [Upkeep(queue, retention_days=1) for _ in range(2)]
+    upkeeps = [Maintenance(queue, retention_days=1) for _ in range(2)]
     for upkeep in upkeeps:
         upkeep.run()
     samples = queue.records.totals.history(since=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -11,17 +12,19 @@ from pydantic import SecretStr
 from redis import Redis
 
 from api.events.inbox import SkippedLog
-from shoal.batch_wire import BatchRequest
-from shoal.batches import Batches
 from shoal.client import Client
-from shoal.errors import AudioOnly, Failure, StateConflict
-from shoal.intake import Reason, Skip
-from shoal.jobs import JobSpec, State
-from shoal.lease import Lease
-from shoal.queue import JobQueue
-from shoal.records import Progress
+from shoal.errors import AudioOnly, StateConflict
+from shoal.ingest.decide import Reason, Skip
+from shoal.model.batch import BatchRequest
+from shoal.model.failure import Failure
+from shoal.model.job import JobSpec, State
+from shoal.model.record import Forecast, Progress
+from shoal.model.worker import WorkerInfo
+from shoal.queue.batches import Batches
+from shoal.queue.lease import Lease
+from shoal.queue.queue import JobQueue
+from shoal.queue.workers import announce
 from shoal.settings import Settings
-from shoal.workers import WorkerInfo, announce
 from tests.integration.test_api_videos import code_of, submit
 from tests.serving import served, take, write_video
 from tests.unit.test_monitoring import asked_for
@@ -99,13 +102,13 @@ def test_cost_is_summed_over_attempts_and_waste_is_apart(
     assert sum(a.cost for a in attempts) == pytest.approx(0.15, abs=0.01)
     page = http.get(f"/ui/videos/{jobs[0]}").text
     assert "$0.15" in page
-    assert "wasted" in page
+    assert "lost to preemption" in page
 
 
 def test_a_part_is_work_that_is_not_wasted(jobs: list[str], queue: JobQueue) -> None:
     lease = take(queue)
     started_before(queue, lease, 100)
-    lease.tell("part", number=1, frames=60)
+    lease.record_event("part", number=1, frames=60)
     lease.give_back()
     spent = queue.records.get(jobs[0]).spent
     assert spent.seconds > 90
@@ -124,7 +127,7 @@ def test_metrics_have_all_that_board_and_alerts_ask_for(
     worker = WorkerInfo(name="gpu-1", host="n", pid=1, started_at=1, state="busy", hourly_price=2.5)
     announce(redis, queue.name, worker, ttl_s=60)
     running = take(queue)
-    running.beat(Progress(stage="process", frames=7, frames_expected=70, fps=4.5))
+    running.heartbeat(Progress(stage="process", frames=7, frames_expected=70, fps=4.5))
     families = {f.name: f for f in text_string_to_metric_families(http.get("/metrics").text)}
     names = {sample.name for family in families.values() for sample in family.samples}
     names |= {f.name + "_total" for f in families.values() if f.type == "counter"}
@@ -140,12 +143,30 @@ def test_metrics_have_all_that_board_and_alerts_ask_for(
     assert 0 <= value("shoal_standstill_seconds") < 60
 
 
+def test_a_running_video_shows_what_it_will_take(
+    http: httpx.Client, jobs: list[str], queue: JobQueue
+) -> None:
+    lease = take(queue)
+    told = Forecast(sampled_fps=1, reason="it is longer than 60 s", all_frames=2000)
+    lease.heartbeat(Progress(stage="process", frames_expected=80, forecast=told))
+    page = http.get(f"/ui/videos/{lease.record.id}").text
+    assert "80 of 2\u202f000 frames will be processed, 1 per second" in page
+    shown = http.get(f"/videos/{lease.record.id}").json()["progress"]["forecast"]
+    assert (shown["sampled_fps"], shown["all_frames"]) == (1, 2000)
+    timed = told.model_copy(update={"seconds": 60, "all_frames_s": 1500}).priced(2.4)
+    lease.heartbeat(Progress(stage="process", frames_expected=80, forecast=timed))
+    page = http.get(f"/ui/videos/{lease.record.id}").text
+    assert (
+        "about 1 min ($0.0400). All frames (sample_fps 0) would take about 25 min ($1.00)" in page
+    )
+
+
 def test_a_standstill_shows(jobs: list[str], queue: JobQueue) -> None:
     lease = take(queue)
     moved = [Progress(stage="process", frames=n) for n in (1, 1, 2)]
     seen = []
     for progress in moved:
-        lease.beat(progress)
+        lease.heartbeat(progress)
         seen.append(queue.records.get(lease.record.id).progress.moved_at)
     assert seen[0] == seen[1] < seen[2]
 
@@ -163,8 +184,27 @@ def failed_in_batch(queue: JobQueue, uri: str) -> str:
     return batch.id
 
 
+def test_the_list_has_an_inclusive_last_day_and_counts_what_is_filtered(
+    http: httpx.Client, jobs: list[str]
+) -> None:
+    day = f"{datetime.now(UTC):%Y-%m-%d}"
+    page = http.get("/ui/videos", params={"to": day}).text
+    assert all(job in page for job in jobs)
+    assert f'name="to" value="{day}"' in page
+    assert "Cancel 3 queued or running…" in page
+    assert "Cancel 3 videos matching the current filters?" in page
+    assert "failed or cancelled…" not in page  # nothing to retry
+    before = f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%d}"
+    assert "No videos match these filters." in http.get("/ui/videos", params={"to": before}).text
+    of_two_kinds = http.get("/ui/videos", params={"prompt": "person", "batch": ""}).text
+    assert "Cancel 3 queued or running…" in of_two_kinds
+    searched = http.get("/ui/videos", params={"text": "a"}).text  # counted by a walk
+    assert "Cancel queued or running…" in searched
+    assert http.get("/ui/videos", params={"to": "tomorrow"}).status_code == 422
+
+
 def test_a_batch_has_its_pages(http: httpx.Client, queue: JobQueue) -> None:
-    assert "There are no batches yet" in http.get("/ui/batches").text
+    assert "No batches yet." in http.get("/ui/batches").text
     batch_id = failed_in_batch(queue, f"gs://b/{EVIL}.mp4")
     pages = [http.get(f"/ui/batches{path}").text for path in ("", f"/{batch_id}")]
     pages.append(http.get("/ui/videos", params={"batch": batch_id, "state": "failed"}).text)
@@ -192,10 +232,10 @@ def test_a_callback_is_shown_and_sent_again(settings: Settings, queue: JobQueue)
 
 
 def test_skipped_uploads_are_listed_by_reason(http: httpx.Client, queue: JobQueue) -> None:
-    assert "Nothing was skipped" in http.get("/ui/skipped").text
+    assert "No uploads skipped." in http.get("/ui/skipped").text
     SkippedLog(queue.redis, queue.name).note("gcs", [Skip(f"gs://b/{EVIL}", Reason.NO_RULE)])
     page = http.get("/ui/skipped").text
-    assert "No rule" in page
+    assert "No matching rule" in page
     assert EVIL not in page
     assert SHOWN in page
 
@@ -226,13 +266,13 @@ def test_rules_are_shown_and_tried(settings: Settings, queue: JobQueue, tmp_path
             return text.split('id="verdict"')[1].split("</p>")[0]
 
         assert "soccer &lt;b&gt;" in verdict("gs://matches/soccer/a/b.mp4")
-        assert "No rule" in verdict("gs://matches/tennis/b.mp4")
-        assert "Temporary name" in verdict("gs://matches/soccer/.b.mp4")
-        assert "not taken" in verdict("ftp://nowhere")
+        assert "No matching rule" in verdict("gs://matches/tennis/b.mp4")
+        assert "Temporary file" in verdict("gs://matches/soccer/.b.mp4")
+        assert "ignored" in verdict("ftp://nowhere")
         assert SHOWN in http.get("/ui/rules", params={"uri": EVIL}).text
         file.write_text("[[rule]]\nbucket = 3\n")
         page = http.get("/ui/rules").text
-        assert "stay in force" in page
+        assert "the previous rules are still active" in page
         assert "soccer/**/*.mp4" in page
     assert queue.records.counts()[State.QUEUED] == 0
 

@@ -8,19 +8,14 @@ import time
 import pytest
 from redis import Redis
 
-from shoal.errors import (
-    Failure,
-    JobNotFound,
-    LeaseLost,
-    NotAVideo,
-    StateConflict,
-    StorageUnavailable,
-)
-from shoal.indexes import ALL, Filter
-from shoal.jobs import JobSpec, State
-from shoal.lease import Lease, Reaper
-from shoal.queue import JobQueue, open_queue
-from shoal.records import Progress
+from shoal.errors import JobNotFound, LeaseLost, NotAVideo, StateConflict, StorageUnavailable
+from shoal.model.failure import Failure
+from shoal.model.filter import ALL, Filter
+from shoal.model.job import JobSpec, State
+from shoal.model.record import Progress
+from shoal.queue.lease import Lease
+from shoal.queue.queue import JobQueue, open_queue
+from shoal.queue.reaper import Reaper
 from shoal.settings import Settings
 from tests.serving import take
 
@@ -34,7 +29,7 @@ def spec(name: str = "a.mp4") -> JobSpec:
 
 
 def queued_ids(queue: JobQueue) -> list[str]:
-    return [i.decode() for i in queue.redis.lrange(queue.rq.key, 0, -1)]
+    return queue.rq.get_job_ids()
 
 
 def events(queue: JobQueue, job_id: str) -> list[str]:
@@ -108,7 +103,8 @@ def test_success_leaves_a_record_and_no_queue_entry(queue: JobQueue, redis: Redi
     assert record.results == {"a_metadata.json": 3}
     assert record.finished_at is not None
     assert events(queue, record.id) == ["queued", "started", "succeeded"]
-    left = {key.decode() for key in redis.keys("*") if record.id.encode() in key}
+    keys = [key.decode() for key in redis.keys("*") if isinstance(key, bytes)]
+    left = {key for key in keys if record.id in key}
     assert left == {f"shoal:{kind}:{record.id}" for kind in ("job", "timeline", "attempts")}
 
 
@@ -152,6 +148,23 @@ def test_a_preempted_job_goes_first_and_costs_no_retry(queue: JobQueue) -> None:
     assert (record.preemptions, record.failures) == (1, 0)
 
 
+def test_a_job_has_taken_all_the_time_since_its_first_attempt(queue: JobQueue) -> None:
+    queue.submit(spec())
+    lease = take(queue)
+    key = queue.records.key(lease.record.id)
+    queue.redis.hset(key, "begun_at", time.time() - 100)
+    lease.give_back()
+    take(queue).fail(PERMANENT)
+    record = queue.records.get(lease.record.id)
+    assert record.took_s is not None
+    assert 100 <= record.took_s < 200
+    queue.retry(record.id)
+    take(queue).succeed({}, {})
+    again = queue.records.get(record.id)
+    assert again.took_s is not None
+    assert again.took_s < 100  # since it was submitted anew
+
+
 def test_a_waiting_job_is_cancelled_at_once(queue: JobQueue) -> None:
     record, _ = queue.submit(spec())
     assert queue.cancel(record.id).state == State.CANCELLED
@@ -162,9 +175,9 @@ def test_a_waiting_job_is_cancelled_at_once(queue: JobQueue) -> None:
 def test_a_running_job_is_asked_to_stop(queue: JobQueue) -> None:
     queue.submit(spec())
     lease = take(queue)
-    assert not lease.beat(Progress())
+    assert not lease.heartbeat(Progress())
     queue.cancel(lease.record.id)
-    assert lease.beat(Progress())
+    assert lease.heartbeat(Progress())
     lease.cancel()
     assert queue.records.get(lease.record.id).state == State.CANCELLED
     with pytest.raises(JobNotFound):
@@ -195,7 +208,7 @@ def test_a_worker_that_lost_its_lease_can_change_nothing(queue: JobQueue) -> Non
         stale.check,
         stale.give_back,
         stale.cancel,
-        lambda: stale.beat(Progress()),
+        lambda: stale.heartbeat(Progress()),
         lambda: stale.succeed({}, {}),
         lambda: stale.fail(PERMANENT),
     ):
@@ -207,7 +220,7 @@ def test_a_worker_that_lost_its_lease_can_change_nothing(queue: JobQueue) -> Non
 
 def test_a_live_lease_is_left_alone(queue: JobQueue) -> None:
     queue.submit(spec())
-    take(queue).beat(Progress())
+    take(queue).heartbeat(Progress())
     assert Reaper(queue).sweep() == []
 
 
@@ -290,5 +303,29 @@ def test_progress_is_told_in_tenths(queue: JobQueue) -> None:
     queue.submit(spec())
     lease = take(queue)
     for frames in range(100):
-        lease.beat(Progress(frames=frames, frames_expected=100))
+        lease.heartbeat(Progress(frames=frames, frames_expected=100))
     assert events(queue, lease.record.id).count("progress") == 9
+
+
+def test_a_job_of_a_release_that_ignored_the_order_of_prompts_stays_that_job(
+    queue: JobQueue,
+) -> None:
+    new = spec().model_copy(update={"prompts": ("person", "ball")})
+    ordered = spec().model_copy(update={"prompts": ("ball", "person")})
+    assert new.earlier_id == ordered.id != new.id
+    assert ordered.earlier_id == ""
+    old, _ = queue.submit(new.known_as(new.earlier_id))
+    take(queue).succeed({}, {})
+    assert queue.submit_new([new]) == [new]
+    record, queued = queue.submit(new, callback="https://a.example/hook")
+    assert (record.id, queued) == (old.id, False)
+    assert record.callbacks == ["https://a.example/hook"]
+    # Another order numbers the categories in another way: that is another job, as before.
+    other = spec().model_copy(update={"prompts": ("person", "ball", "car")})
+    queue.submit(other.known_as(other.earlier_id))
+    again = other.model_copy(update={"prompts": ("car", "person", "ball")})
+    assert again.earlier_id == other.earlier_id
+    assert queue.submit(again)[0].id == again.id
+    queue.cancel(other.earlier_id)
+    record, queued = queue.submit(other)
+    assert (record.id, queued, record.state) == (other.earlier_id, True, State.QUEUED)

@@ -11,14 +11,10 @@ import shoal
 from shoal.client import Client
 from shoal.errors import ApiError, ResultNotFound
 from shoal.exits import Exit
-from shoal.queue import JobQueue
+from shoal.queue.queue import JobQueue
 from shoal.settings import Settings
 from shoal.storage import storage_for
-from tests.integration.test_cli import (
-    Run,
-    document,
-    shoal as shoal_command,  # noqa: F401
-)
+from tests.integration.test_cli import Run, document, shoal as shoal_command  # noqa: F401
 from tests.integration.test_storage_buckets import bucket  # noqa: F401
 from tests.serving import publish, take
 from tests.tables import WRITTEN, write_results
@@ -107,11 +103,11 @@ def test_outputs_are_checked_before_anything_is_uploaded(
 
 def test_the_client_checks_outputs(client: Client, video: Path, queue: JobQueue) -> None:
     from shoal.errors import InvalidOutput
-    from shoal.outputs import Crops
+    from shoal.model.outputs import Crops
 
     with pytest.raises(InvalidOutput):
         client.submit(video.as_uri(), "person", outputs=["mot", "mot"])
-    wanted = [Crops(kind="crops", per_object=2), "mot"]
+    wanted: list[Crops | str] = [Crops(kind="crops", per_object=2), "mot"]
     record = client.submit(video.as_uri(), "person", outputs=wanted)
     kinds = [each.kind for each in queue.records.get(record.id).spec.options.outputs]
     assert kinds == ["masks", "mot", "crops"]

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from pydantic import SecretStr
 
 from shoal.client import Client
-from shoal.queue import JobQueue
-from shoal.results import metadata_name
+from shoal.queue.queue import JobQueue
+from shoal.results.layout import metadata_name
 from shoal.settings import Settings
+from shoal.storage import ObjectInfo
 from tests import media
-from tests.processes import Processes
-from tests.serving import publish, served
+from tests.running import Processes
+from tests.serving import publish, served, take
 
 
 @pytest.fixture
@@ -52,7 +57,7 @@ def test_what_has_no_job_and_no_results_is_queued_once(watched: Settings, queue:
         assert page.complete
         assert page.skipped == {"changing": 1, "wrong_suffix": 1}
         # The very job of a submission by hand.
-        assert client.submit(uris[0], ["person"]).id in {r.id for r in client.list()}
+        assert client.submit(uris[0], ["person"], sample_fps=1).id in {r.id for r in client.list()}
     assert queue.depth().queued == 2
 
 
@@ -92,3 +97,72 @@ def test_a_folder_is_watched(watched: Settings, queue: JobQueue, processes: Proc
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert client.wait(records[0].id).results
+
+
+def test_an_edited_rule_is_for_new_uploads(watched: Settings, queue: JobQueue) -> None:
+    """Whether a job succeeded, waits or failed; '--again' takes all, once."""
+    assert watched.rules
+    earlier = [drop(watched, f"{number}.mp4").as_uri() for number in range(3)]
+    with served(watched) as url, Client(url) as client:
+        assert sorted(sweep(client)) == earlier
+        take(queue).succeed({}, {})
+        for words in ('"person", "dog"', '"dog"'):
+            watched.rules.write_text(watched.rules.read_text().replace('"person"', words))
+            assert sweep(client) == []
+        new = drop(watched, "new.mp4").as_uri()
+        assert sweep(client) == [new]
+        *_, page = client.reconcile(dry_run=True)
+        assert (page.changed, page.missing) == (3, 0)
+        shown = httpx.get(f"{url}/ui/rules", trust_env=False).text
+        assert "3 videos were" in shown
+        assert "shoal reconcile --again" in shown
+        again = [each.uri for found in client.reconcile(again=True) for each in found.queued]
+        assert sorted(again) == earlier
+        *_, page = client.reconcile(again=True)
+        assert (page.changed, page.missing) == (0, 0)
+        assert "shoal reconcile --again" not in httpx.get(f"{url}/ui/rules", trust_env=False).text
+    assert queue.depth().queued == 2 + 1 + 3
+
+
+def test_the_rules_page_counts_before_anything_is_swept(
+    watched: Settings, queue: JobQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(250):
+        drop(watched, f"{number:03}.mp4")
+
+    def page() -> str:
+        shown = httpx.get(f"{url}/ui/rules?count=true", trust_env=False)
+        return re.sub(r"<[^>]+>|\s+", " ", shown.text).replace("  ", " ")
+
+    with served(watched) as url, Client(url) as client:
+        assert "Count" in httpx.get(f"{url}/ui/rules", trust_env=False).text
+        assert "would queue 250 videos , of 250 files" in page()
+        assert queue.depth().queued == 0
+        monkeypatch.setattr("api.background.reconcile.COUNTED", 100)
+        assert "would queue more than 100 videos , of 100 files" in page()
+        monkeypatch.undo()
+        assert len(sweep(client)) == 250
+        assert watched.rules
+        watched.rules.write_text(watched.rules.read_text().replace("person", "dog"))
+        drop(watched, "new.mp4")
+        shown = page()
+        assert "would queue 1 video , of 251 files" in shown
+        assert "250 videos were queued before the prompts" in shown
+
+
+def test_a_count_does_not_wait_for_a_storage_that_hangs(
+    watched: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+
+    def hang(*args: object) -> Iterator[ObjectInfo]:
+        released.wait(30)
+        yield from ()
+
+    monkeypatch.setattr("shoal.storage.files.FileStorage.list", hang)
+    monkeypatch.setattr("api.storage_calls.DEADLINE_S", 0.2)
+    with served(watched) as url:
+        shown = httpx.get(f"{url}/ui/rules?count=true", trust_env=False)
+        released.set()
+    assert shown.status_code == 200
+    assert "does not answer in time" in shown.text

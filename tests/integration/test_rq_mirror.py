@@ -27,9 +27,9 @@ from rq.serializers import JSONSerializer
 from rq.worker import BaseWorker, Worker
 from rq.worker_registration import REDIS_WORKER_KEYS, WORKERS_BY_QUEUE_KEY
 
-from shoal.queue import PROCESS, JobQueue
+from shoal.queue.queue import PROCESS, JobQueue
 from tests.conftest import SubmitClip
-from tests.processes import Processes, eventually
+from tests.running import Processes, eventually
 
 RQ_KEEPS_S = 16 + 60  # a worker that does not beat: our least and what RQ adds
 
@@ -47,7 +47,7 @@ def started(queue: JobQueue) -> list[str]:
     return registry.get_job_ids(cleanup=False)
 
 
-def keys(redis: Redis, pattern: str) -> list[bytes]:
+def keys(redis: Redis, pattern: str) -> list[bytes | str]:
     return list(redis.keys(pattern))
 
 
@@ -180,7 +180,7 @@ def registries(queue: JobQueue) -> list[BaseRegistry]:
 
 
 def test_the_private_parts_of_rq_are_there() -> None:
-    """What shoal.queue, shoal.rq_debris and worker.rq_mirror rely on beyond RQ's documented API.
+    """What shoal.queue and worker.rq_mirror rely on beyond RQ's documented API.
     Another minor version may change it: read those modules before the pin is moved."""
     assert version("rq").startswith("2.12.")
     queue = Queue("q", connection=Redis(port=1), serializer=JSONSerializer)

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from shoal.errors import SourceNotFound, StorageNotWritable, StorageThrottled, StorageUnavailable
-from shoal.jobs import State
+from shoal.model.job import State
 from shoal.settings import Settings
 from shoal.storage import gcs, s3, storage_for
 from shoal.storage.base import Storage
 from tests import media
 from tests.buckets import forget_clients, make_bucket
 from tests.flaky import Flaky, flaky
-from tests.processes import Processes
+from tests.running import Processes
 
 ADDRESS = {"gs": "STORAGE_EMULATOR_HOST", "s3": "AWS_ENDPOINT_URL_S3"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,29 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported: nothin
 import torch
 
 from tests.sam3 import tiny
-from worker.predictors.sam3.predictor import Sam3Predictor
+from worker.engines import cuda
+from worker.engines.sam3.predictor import Sam3Predictor
+
+CUDA_IS_AVAILABLE = torch.cuda.is_available
 
 torch.set_num_threads(1)  # for so small tensors a second one costs more than it does
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cuda_hidden() -> Iterator[None]:
+    """The reference runs on the CPU in float32: so does the engine, also where there is a GPU."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: False)
+        patch.setattr(cuda, "DEVICES", Path(os.devnull))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def cuda_for_tests_of_it(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, cuda_hidden: None
+) -> None:
+    if request.node.get_closest_marker("gpu"):
+        monkeypatch.setattr(torch.cuda, "is_available", CUDA_IS_AVAILABLE)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tests.sam3 import native_standin as standin, videos
 from tests.sam3.native_standin import StandIn
-from worker.predictors.base import FrameResult, Mask, Query, VisualPrompt
+from worker.engines.base import FrameResult, Mask, Query, VisualPrompt
 from worker.video.frame import Frame, VideoInfo
 
 WIDTH, HEIGHT, SIDE = 96, 64, 10

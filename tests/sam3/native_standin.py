@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from worker.predictors.sam3_native.predictor import Loaded, Sam3NativePredictor
+from worker.engines.sam3_native.predictor import LoadedNative, Sam3NativePredictor
 
 MAX_OBJECTS, THRESHOLD, SCORE = 10_000, 0.7, 0.75
 COLOURS = {"red": 0, "green": 1, "blue": 2}
@@ -263,7 +263,7 @@ def _outputs(state: State, blobs: Blobs) -> dict[str, Any]:
 
 def predictor(native: StandIn, window: int = 16, overlap: int = 4) -> Sam3NativePredictor:
     """The engine on a stand-in."""
-    loaded = Loaded(native, device="a stand-in", versions={"sam3": "a stand-in"})
+    loaded = LoadedNative(native, device="a stand-in", versions={"sam3": "a stand-in"})
     return Sam3NativePredictor(loaded, window, overlap)
 
 

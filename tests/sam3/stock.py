@@ -13,9 +13,7 @@ from pathlib import Path
 from types import MethodType, SimpleNamespace
 from typing import Any
 
-from tests.sam3 import torchvision_on_cpu  # noqa: F401
-
-import cv2  # isort: skip
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -23,9 +21,8 @@ from torch import Tensor
 from transformers import Sam3VideoModel, Sam3VideoProcessor
 from transformers.models.sam3_video import modeling_sam3_video as stock
 
+from tests.sam3 import torchvision_on_cpu  # noqa: F401
 from worker.video.frame import Frame
-
-MASK_IOU = stock.mask_iou  # before any engine is loaded, which replaces it
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,8 @@ def run(
             only, as Meta's own implementation does.
         backward_from: a frame from which to go back to the first.
     """
-    model = (_Mended if mended else _Watched).from_pretrained(checkpoint).eval()
+    model = (_Mended if mended else _Watched).from_pretrained(checkpoint)
+    model.train(False)
     processor = Sam3VideoProcessor.from_pretrained(checkpoint)
     if not all_pointers:
         _only_closest_pointers(model.tracker_model)
@@ -117,8 +115,8 @@ class _Watched(Sam3VideoModel):
         self.scores[frame_idx] = dict(zip(ids, scores.sigmoid().tolist(), strict=True))
         return masks, scores
 
-    def _prepare_recondition_masks(self, **kwargs: Any) -> Any:
-        answer = super()._prepare_recondition_masks(**kwargs)
+    def _prepare_recondition_masks(self, *args: Any, **kwargs: Any) -> Any:
+        answer: Any = super()._prepare_recondition_masks(*args, **kwargs)
         self.reconditioned[kwargs["frame_idx"]] = answer[1]
         return answer
 
@@ -126,16 +124,16 @@ class _Watched(Sam3VideoModel):
 class _Mended(_Watched):
     """With the ids of before hotstart where masks and scores are put to their objects."""
 
-    def build_outputs(self, inference_session: Any, **kwargs: Any) -> Any:
+    def build_outputs(self, inference_session: Any, *args: Any, **kwargs: Any) -> Any:
         after = inference_session.obj_ids
         inference_session.obj_ids = list(self.tracked[next(reversed(self.tracked))])
         try:
-            return super().build_outputs(inference_session=inference_session, **kwargs)
+            return super().build_outputs(inference_session, *args, **kwargs)
         finally:
             inference_session.obj_ids = after
 
-    def _det_track_one_frame(self, **kwargs: Any) -> Any:
-        answer = super()._det_track_one_frame(**kwargs)
+    def _det_track_one_frame(self, *args: Any, **kwargs: Any) -> Any:
+        answer = super()._det_track_one_frame(*args, **kwargs)
         frame = kwargs["frame_idx"]
         answer[2]["obj_id_to_tracker_score_frame_wise"][frame].update(self.scores[frame])
         return answer
@@ -143,14 +141,14 @@ class _Mended(_Watched):
 
 @contextmanager
 def as_it_came() -> Iterator[None]:
-    """Transformers without our changes, and with a kernel."""
-    changed = stock.mask_iou, stock.cv_utils_kernel
-    stock.mask_iou = MASK_IOU
-    stock.cv_utils_kernel = SimpleNamespace(generic_nms=nms, cc_2d=components)
+    """Transformers with a kernel."""
+    changed = stock.cv_utils_kernel
+    kernel: Any = SimpleNamespace(generic_nms=nms, cc_2d=components)
+    stock.cv_utils_kernel = kernel
     try:
         yield
     finally:
-        stock.mask_iou, stock.cv_utils_kernel = changed
+        stock.cv_utils_kernel = changed
 
 
 def nms(ious: Tensor, scores: Tensor, limit: float, use_iou_matrix: bool) -> Tensor:
@@ -171,7 +169,8 @@ def components(masks: Tensor, get_counts: bool) -> tuple[Tensor, Tensor]:
         labels.append(label)
         areas.append(area[label])
     shape = masks.shape
-    return tuple(torch.from_numpy(np.stack(x)).int().view(shape) for x in (labels, areas))
+    both = (torch.from_numpy(np.stack(each)).int().view(shape) for each in (labels, areas))
+    return next(both), next(both)
 
 
 def _only_closest_pointers(tracker: Any) -> None:

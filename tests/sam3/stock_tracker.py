@@ -13,9 +13,9 @@ from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import (
 )
 
 from tests.sam3 import tiny, videos
-from worker.predictors.sam3.cleanup import fill_holes
-from worker.predictors.sam3.lookahead import look_ahead
-from worker.predictors.sam3.predictor import Sam3Predictor
+from worker.engines.sam3.cleanup import fill_holes
+from worker.engines.sam3.lookahead import look_ahead
+from worker.engines.sam3.predictor import Sam3Predictor
 from worker.video.frame import Frame
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from shoal.settings import get_settings
-from worker import predictors
+from worker import engines as predictors
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def settings_read_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Itera
 @pytest.mark.parametrize(
     ("cuda", "setting", "engine", "reason"),
     [
-        (True, "there", "sam3", "there are a CUDA device and weights for it"),
+        (True, "there", "sam3", "a CUDA device and weights are available"),
         (True, "nowhere", "cpu", "there are no weights at"),
         (False, "there", "cpu", "there is no CUDA device"),
     ],

@@ -9,9 +9,9 @@ from torch import Tensor
 from transformers.models.sam3_video import modeling_sam3_video
 
 from tests.sam3 import stock
-from worker.predictors.base import Mask
-from worker.predictors.sam3 import cleanup
-from worker.predictors.sam3.output import pack, unpack
+from worker.engines.base import Mask
+from worker.engines.sam3 import cleanup
+from worker.engines.sam3.output import pack, unpack
 
 
 def speckled(count: int, height: int, width: int, share: float) -> Tensor:
@@ -81,23 +81,19 @@ def test_duplicates_are_suppressed_as_in_transformers(limit: float) -> None:
     scores = torch.rand(40, generator=random)
     with stock.as_it_came():
         expected = modeling_sam3_video.nms_masks(scores, logits, 0.0, limit)
-    stays = cleanup.suppress_duplicates(logits > 0, scores, limit)
-    assert torch.equal(stays, expected)
-    assert 0 < stays.sum() < 40
+    binary = logits > 0
+    rivals = (cleanup.mask_iou(binary, binary) > limit).numpy()
+    kept = cleanup.keep_best(rivals, scores.numpy())
+    assert kept == expected.nonzero().flatten().tolist()
+    assert 0 < len(kept) < 40
 
 
-def test_mask_iou_equals_that_of_transformers_and_takes_its_place() -> None:
+def test_mask_iou_equals_that_of_transformers() -> None:
     masks = speckled(7, 30, 41, 0.3)
     masks[2] = False
-    expected = stock.MASK_IOU(masks, masks[:3])
+    expected = modeling_sam3_video.mask_iou(masks, masks[:3])
     assert torch.equal(cleanup.mask_iou(masks, masks[:3]), expected)
     assert expected[2, 2] == 0
-    before = modeling_sam3_video.mask_iou
-    try:
-        cleanup.use_fast_mask_iou()
-        assert modeling_sam3_video.mask_iou is cleanup.mask_iou
-    finally:
-        modeling_sam3_video.mask_iou = before
 
 
 @pytest.mark.parametrize("width", [1, 7, 8, 9, 80, 83])

@@ -11,9 +11,9 @@ import pytest
 from shoal.errors import Stopped
 from tests.attempts import Job, Line
 from tests.sam3 import stock, videos
-from worker.predictors.base import Query
-from worker.predictors.sam3.predictor import Sam3Predictor
-from worker.sinks import reversed as sinks_reversed
+from worker.engines.base import Query
+from worker.engines.sam3.predictor import Sam3Predictor
+from worker.outputs import reversed as sinks_reversed
 from worker.video import reverse
 
 FRAMES = 14

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from shoal.errors import FrameNotFound, InvalidVisualPrompt, Stopped, UnsupportedByEngine
-from shoal.prompts import FIRST_POINTED_ID, Removal, VisualPrompt
+from shoal.model.prompts import FIRST_POINTED_ID, Exemplar, Removal, VisualPrompt
 from tests import media
 from tests.attempts import Job, Line
-from worker.predictors.cpu.predictor import CpuPredictor
-from worker.predictors.sam3.predictor import Sam3Predictor
+from tests.fakes import Fake
+from worker.engines.base import FrameResult
+from worker.engines.cpu.predictor import CpuPredictor
+from worker.engines.sam3.predictor import Sam3Predictor
+from worker.engines.sam3.session import Sam3Session
+from worker.video.frame import Frame
+
+
+def shown(job: Job, max_frames: int = 0, **fields: Any) -> Job:
+    """With an exemplar of a concept without words."""
+    prompts = fields.pop("prompts", job.spec.prompts)
+    exemplar = Exemplar(**{"prompt": "thing", "frame": 7, "box": (10, 10, 40, 40)} | fields)
+    options = job.spec.options.model_copy(update={"max_frames": max_frames})
+    update = {"prompts": prompts, "exemplars": (exemplar,), "options": options}
+    job.spec = job.spec.model_copy(update=update)
+    return job
 
 
 @pytest.fixture
@@ -83,3 +99,56 @@ def test_an_interrupted_job_goes_on_between_correction_and_removal(
     assert rows[0] == rows[1]
     pointed = [row["frame"] for row in rows[0] if row["object_id"] == FIRST_POINTED_ID]
     assert pointed == list(range(3, 36))
+
+
+@pytest.mark.parametrize(
+    ("track_fps", "tracked"), [(None, {0, 5, 10, 15, 20}), (0, {0}), (12.5, set(range(0, 25, 2)))]
+)
+def test_more_frames_are_tracked_than_written(
+    tmp_path: Path,
+    plain: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    track_fps: float | None,
+    tracked: set[int],
+) -> None:
+    """A second of video, of which one frame is written: by default five are tracked."""
+    media.write_video(tmp_path / "clip.mp4", frames=25)
+    stepped: set[int] = set()
+    step = Sam3Session.step
+
+    def watched(session: Sam3Session, frames: Sequence[Frame]) -> list[FrameResult]:
+        stepped.update(frame.index for frame in frames)
+        return step(session, frames)
+
+    monkeypatch.setattr(Sam3Session, "step", watched)
+    job = Job(
+        tmp_path / "clip.mp4",
+        tmp_path,
+        lambda: Sam3Predictor(str(plain)),
+        ("a",),
+        sample_fps=1,
+        track_fps=track_fps,
+    )
+    job.attempt()
+    assert stepped == tracked
+    assert {row["frame"] for row in job.rows()} <= {0}
+
+
+def test_rows_of_an_exemplar_without_words_carry_its_label(job: Job) -> None:
+    """It applies to the whole video, and must lie within it, but not where tracking comes by."""
+    shown(job, max_frames=1, frame=24)
+    line = Line()
+    done = job.attempt(line)
+    assert line.beats, "reading up to its frame is no standstill"
+    assert done.summary["objects_per_prompt"]["thing"] > 0
+    assert {row["frame"] for row in job.rows() if row["prompt"] == "thing"} == {0}
+    with pytest.raises(InvalidVisualPrompt, match="outside the video"):
+        shown(job, box=(10, 10, 9999, 40)).attempt()
+    with pytest.raises(FrameNotFound, match=r"exemplar on frame 25; the last one .* is 24"):
+        shown(job, frame=25).attempt()
+
+
+def test_an_engine_whose_sessions_read_no_exemplars_refuses_them(job: Job) -> None:
+    job.load = Fake  # as of the operator: what it supports is not known before
+    with pytest.raises(UnsupportedByEngine, match="'fake' does not support exemplars"):
+        shown(job, prompts=("person",)).attempt()

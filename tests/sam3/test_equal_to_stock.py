@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tests.sam3 import stock, videos
-from worker.predictors.base import FrameResult, Query
-from worker.predictors.sam3.predictor import Sam3Predictor
+from worker.engines.base import FrameResult, Query
+from worker.engines.sam3.predictor import Sam3Predictor
 
 FRAMES = 24
 

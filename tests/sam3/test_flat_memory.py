@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from tests.sam3 import tiny, videos
-from worker.predictors.base import Query
-from worker.predictors.sam3.predictor import Sam3Predictor
-from worker.predictors.sam3.session import Sam3Session
+from worker.engines.base import Query
+from worker.engines.sam3.predictor import Sam3Predictor
+from worker.engines.sam3.session import Sam3Session
 
 PROMPTS = ("a", "bc")
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from shoal.prompts import FIRST_POINTED_ID
+from shoal.model.prompts import FIRST_POINTED_ID
 from tests.sam3 import tiny, videos
-from worker.predictors.base import FrameResult, Query, VisualPrompt
-from worker.predictors.sam3.predictor import Sam3Predictor
+from worker.engines.base import FrameResult, Query, VisualPrompt
+from worker.engines.sam3.predictor import Sam3Predictor
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from shoal.errors import UnsupportedByEngine
-from shoal.prompts import FIRST_POINTED_ID, MaskPrompt
+from shoal.model.prompts import FIRST_POINTED_ID, MaskPrompt
 from tests.sam3 import native_standin as standin
 from tests.sam3.native_scene import (
     EVERYTHING,
@@ -23,9 +22,7 @@ from tests.sam3.native_scene import (
     track,
 )
 from tests.sam3.native_standin import StandIn
-from worker.predictors.base import FrameResult, Mask, ObjectResult, Query, Removal, VisualPrompt
-from worker.predictors.sam3_native.client import Sighting
-from worker.predictors.sam3_native.join import match
+from worker.engines.base import Exemplar, FrameResult, Query, Removal, VisualPrompt
 
 # --- windows ----------------------------------------------------------------------------------
 
@@ -34,7 +31,7 @@ def test_objects_keep_their_ids_over_three_windows() -> None:
     """The stand-in numbers them anew, and in another order, in each window."""
     native = StandIn()
     found = named(track(native, TEXTS))
-    assert native.started == [16] * 6, "three windows for each text"
+    assert native.started == [16] * 3, "each window is prepared once for all texts"
     assert sorted(found) == [1, 2, 3, 4, 5]
     for colour, ways in SQUARES.items():
         for way in ways:
@@ -42,11 +39,13 @@ def test_objects_keep_their_ids_over_three_windows() -> None:
             assert list(one) == list(range(FRAMES)), "on every frame, under one id"
 
 
-def test_each_text_has_a_session_of_its_own() -> None:
+def test_points_and_texts_reset_the_session_of_their_window() -> None:
+    """What is pointed at comes first: what a text finds would be corrected otherwise."""
     native = StandIn()
-    track(native, TEXTS, 10)
-    each = ["start_session", "add_prompt", "propagate_in_video", "close_session"]
-    assert native.requests == each * 2
+    track(native, EVERYTHING, 10)
+    each = ["add_prompt", "propagate_in_video"]
+    pointed = ["add_prompt", "propagate_in_video", *each]
+    assert native.requests == ["start_session", *pointed, *each * 2, "close_session"]
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 15, 16, 17, 28, 29])
@@ -81,48 +80,6 @@ def test_the_word_visual_is_a_text_like_others() -> None:
 
 def test_a_text_that_names_nothing_has_no_objects() -> None:
     assert not any(result.objects for result in track(StandIn(), Query(prompts=("blue",))))
-
-
-# --- recognising objects ----------------------------------------------------------------------
-
-
-def mask(x: int, width: int = 10) -> Mask:
-    return Mask(x, 0, np.ones((10, width), np.uint8))
-
-
-def known(object_id: int, mask: Mask) -> ObjectResult:
-    return ObjectResult(object_id, "a", 1.0, (0.0, 0.0, 1.0, 1.0), mask)
-
-
-def paired(earlier: list[Mask], later: list[Mask]) -> dict[int, int]:
-    """On one frame; ids of earlier objects are from 10 on, of later ones from 0."""
-    before = [known(i, each) for i, each in enumerate(earlier, 10)]
-    after = [Sighting(i, 1.0, each) for i, each in enumerate(later)]
-    return match([before], [after])
-
-
-def test_the_best_pairs_come_first_and_one_to_one() -> None:
-    assert paired([mask(0), mask(4)], [mask(3), mask(0)]) == {1: 10, 0: 11}
-
-
-def test_too_little_overlap_is_another_object() -> None:
-    assert paired([mask(0)], [mask(5)]) == {0: 10}  # 5 of 15 columns
-    assert paired([mask(0)], [mask(6)]) == {}  # 4 of 16
-    assert paired([mask(0)], [mask(10)]) == {}
-    assert paired([mask(0)], []) == {}
-
-
-def test_all_frames_of_the_overlap_count_together() -> None:
-    """Alike on a moment's glance, but apart on all other frames."""
-    before = [[known(7, mask(0))]] * 4
-    after = [[Sighting(0, 1.0, mask(0))], *[[Sighting(0, 1.0, mask(20))]] * 3]
-    assert match(before, after) == {}
-    assert match(before[:1], after[:1]) == {0: 7}
-    assert match([*before, []], [[], *after]) == {}
-
-
-def test_equally_good_pairs_are_settled_by_their_ids() -> None:
-    assert paired([mask(0), mask(0)], [mask(0), mask(0)]) == {0: 10, 1: 11}
 
 
 # --- objects that are pointed at --------------------------------------------------------------
@@ -194,8 +151,14 @@ def test_objects_of_one_label_are_told_apart_by_their_names() -> None:
 def test_masks_as_prompts_are_refused() -> None:
     counts = "0d0T3"
     pointed = VisualPrompt(label="it", frame=0, mask=MaskPrompt(size=(64, 96), counts=counts))
-    with pytest.raises(UnsupportedByEngine, match="no masks"):
+    with pytest.raises(UnsupportedByEngine, match="supports points and boxes only"):
         standin.predictor(StandIn()).open(INFO, Query(prompts=(), objects=(pointed,)))
+
+
+def test_exemplars_are_refused_with_the_reason() -> None:
+    shown = Exemplar(prompt="red", box=(0, 0, 9, 9))
+    with pytest.raises(UnsupportedByEngine, match="takes one box, and uses it on its own frame"):
+        standin.predictor(StandIn()).open(INFO, Query(prompts=("red",), exemplars=(shown,)))
 
 
 # --- what is asked besides --------------------------------------------------------------------

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import weakref
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
 import torch
 
-from shoal.errors import CheckpointUnusable, GpuOutOfMemory, Stopped
+from shoal.errors import CheckpointUnusable, GpuError, GpuOutOfMemory, Stopped
+from tests import media
 from tests.attempts import Job, Line
 from tests.sam3 import native_standin as standin, videos
 from tests.sam3.native_scene import (
@@ -26,6 +30,7 @@ from tests.sam3.native_scene import (
     track,
 )
 from tests.sam3.native_standin import StandIn
+from worker.engines.base import LongStep
 
 
 @pytest.mark.parametrize("cut", [5, 15, 16, 17, 20, 28, 39])
@@ -110,8 +115,8 @@ def test_where_memory_runs_out_the_window_is_halved() -> None:
     native = StandIn()
     native.fails_at = 20, torch.OutOfMemoryError("simulated")
     results = track(native, TEXTS)
-    assert native.started[:2] == [16, 16]
-    assert max(native.started[2:]) == 8
+    assert native.started[0] == 16
+    assert max(native.started[1:]) == 8
     assert shown(results) == shown(track(StandIn(), TEXTS))
 
 
@@ -125,3 +130,106 @@ def test_where_not_even_short_windows_fit_the_video_fails(monkeypatch: pytest.Mo
         track(native, TEXTS)
     assert native.started == [16, 8]
     assert not native.sessions
+
+
+def test_every_frame_of_a_window_beats_and_may_be_the_last() -> None:
+    """So a long window neither looks like a hang nor keeps a cancelled job."""
+    beats = 0
+
+    def beat() -> None:
+        nonlocal beats
+        beats += 1
+        if beats == 50:
+            raise Stopped
+
+    session = standin.predictor(native := StandIn()).open(INFO, TEXTS)
+    assert isinstance(session, LongStep)
+    session.on_beat = beat
+    results = [result for frame in make()[:27] for result in session.step([frame])]
+    assert beats == 1 + 2 * 16, "each window's frames, once for each text"
+    state = session.state()
+    with pytest.raises(Stopped):
+        session.step(make()[27:28])
+    assert session.state() == state, "that of the start of the window"
+    session.close()
+    assert not native.sessions
+    session = standin.predictor(native).open(INFO, TEXTS, state)
+    results += videos.track(session, make()[len(results) :])
+    assert shown(results) == shown(track(StandIn(), TEXTS))
+
+
+def test_on_several_gpus_a_window_is_tracked_to_its_end() -> None:
+    """The others would wait for the one that stops."""
+
+    def stop() -> None:
+        raise Stopped
+
+    predictor = standin.predictor(StandIn())
+    predictor._loaded = replace(predictor._loaded, gpus=2)
+    session = predictor.open(INFO, TEXTS)
+    session.on_beat = stop
+    assert shown(videos.track(session, make())) == shown(track(StandIn(), TEXTS))
+
+
+def test_a_job_that_stops_within_a_window_keeps_what_was_settled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = tmp_path / "clip.mp4"
+    media.write_video(video, frames=FRAMES)
+    native = StandIn()
+    job = Job(video, tmp_path, partial(standin.predictor, native, window=8), TEXTS.prompts)
+    with pytest.raises(Stopped):
+        job.attempt(StopsAt(beats=60))
+    line = Line()
+    job.attempt(line)
+    assert line.named("resumed"), "the windows before were saved"
+    assert {row["frame"] for row in job.rows()} <= set(range(FRAMES))
+
+
+class StopsAt(Line):
+    """A parent that wants the job to stop at its n-th beat."""
+
+    def __init__(self, beats: int) -> None:
+        super().__init__()
+        self._at = beats
+
+    def beat(self) -> None:
+        super().beat()
+        if self.beats == self._at:
+            self.why = self.reason
+
+
+def test_what_a_window_had_is_free_before_a_shorter_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error of the package holds the frames that it went through, and their tensors."""
+    taken: list[weakref.ref[torch.Tensor]] = []
+    alive: list[bool] = []
+    propagate = StandIn._propagate
+
+    def fail(self: StandIn, state: standin.State, frame: int) -> dict[str, Any]:
+        window = torch.zeros(len(state.frames), 8)
+        alive.append(any(each() is not None for each in taken))
+        if len(window) > 8:
+            taken.append(weakref.ref(window))
+            error = RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
+            error.window = window  # type: ignore[attr-defined]
+            raise error
+        return propagate(self, state, frame)
+
+    monkeypatch.setattr(StandIn, "_propagate", fail)
+    native = StandIn()
+    track(native, TEXTS)
+    assert taken
+    assert not any(alive)
+    assert max(native.started[1:]) == 8
+
+
+def test_on_several_gpus_all_processes_start_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other GPUs wait for the one that failed, so that no shorter window can be tried."""
+    native = StandIn()
+    native.fails_at = 20, torch.OutOfMemoryError("simulated")
+    predictor = standin.predictor(native)
+    predictor._loaded = replace(predictor._loaded, gpus=2)
+    with pytest.raises(GpuError, match="one of 2 GPUs") as failed:
+        videos.track(predictor.open(INFO, TEXTS), make())
+    assert not failed.value.transient, "a retry would run out of memory again"
+    assert "SHOAL_SAM3_WINDOW to 8" in (failed.value.hint or "")

@@ -6,7 +6,7 @@ import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -17,8 +17,8 @@ from shoal.settings import Settings
 from tests.sam3 import videos
 from tests.sam3.native_scene import EVERYTHING, FRAMES, INFO, make
 from tests.sam3.native_standin import StandIn
-from worker.predictors import load
-from worker.predictors.sam3_native import availability, predictor as predictors
+from worker.engines import load
+from worker.engines.sam3_native import availability, predictor as predictors
 
 # --- loading ----------------------------------------------------------------------------------
 
@@ -71,15 +71,39 @@ def test_the_package_is_built_with_its_files_on_the_gpus(
     assert built["gpus_to_use"] == [0, 1]
 
 
+@pytest.mark.parametrize(
+    ("versions", "newest"),
+    [
+        (Literal["sam3", "sam3.1"], "sam3.1"),
+        (Literal["sam3.2", "sam3.10", "sam3"], "sam3.10"),
+        (str, "sam3.1"),
+    ],
+)
+def test_the_newest_predictor_of_the_package_is_built(
+    built: dict[str, Any], weights: Path, versions: Any, newest: str
+) -> None:
+    def build_sam3_predictor(version: Any = "sam3", **given: Any) -> StandIn:
+        built.update(given, version=version)
+        return StandIn()
+
+    build_sam3_predictor.__annotations__["version"] = versions
+    vars(sys.modules["sam3.model_builder"])["build_sam3_predictor"] = build_sam3_predictor
+    predictors.load(str(weights), "", ())
+    assert built["version"] == newest
+    assert built["gpus_to_use"] == [0]
+
+
 def test_anywhere_but_on_cuda_it_is_refused(
     monkeypatch: pytest.MonkeyPatch, built: dict[str, Any], weights: Path
 ) -> None:
     settings = Settings(sam3_weights=str(weights), sam3_window=64)
-    monkeypatch.setattr("worker.predictors.get_settings", lambda: settings)
+    monkeypatch.setattr("worker.engines.get_settings", lambda: settings)
     assert load("sam3-native").name == "sam3-native"
     built.clear()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ModelLoadFailed, match="CUDA devices only") as caught:
+    with pytest.raises(
+        ModelLoadFailed, match="requires a CUDA device, and there is none"
+    ) as caught:
         load("sam3-native")
     assert "sam3" in caught.value.hint
     assert not built
@@ -96,7 +120,7 @@ def test_what_is_missing_is_named_with_what_to_do(
 ) -> None:
     assert availability.find_obstacle(str(weights), "", (0, 1)) is None
     error = refused(str(weights), "", (0, 2))
-    assert "no CUDA device 2, there are 2" in str(error)
+    assert "no CUDA device 2; the number of devices is 2" in str(error)
     assert "SHOAL_SAM3_GPUS" in error.hint
     error = refused(str(tmp_path), "", ())
     assert f"no sam3.pt at {tmp_path}" in str(error)
@@ -106,7 +130,7 @@ def test_what_is_missing_is_named_with_what_to_do(
     monkeypatch.setattr(availability, "find_spec", lambda name: None if name == "sam3" else name)
     error = refused(str(weights), "", ())
     assert str(error) == "sam3 is not installed"
-    assert "shoal[sam3]" in error.hint
+    assert "pip install '.[sam3]'" in error.hint
 
 
 def test_weights_that_do_not_match_are_named(built: dict[str, Any], weights: Path) -> None:

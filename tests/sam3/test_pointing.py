@@ -14,12 +14,13 @@ import pytest
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from shoal.prompts import FIRST_POINTED_ID
-from tests.processes import ROOT
+from shoal.errors import InvalidVisualPrompt
+from shoal.model.prompts import FIRST_POINTED_ID, MaskPrompt
+from tests.running import ROOT
 from tests.sam3 import videos
 from tests.sam3.stock_tracker import StockTracker
-from worker.predictors.base import FrameResult, Query, Removal, VisualPrompt
-from worker.predictors.sam3.predictor import Sam3Predictor
+from worker.engines.base import FrameResult, Query, Removal, VisualPrompt
+from worker.engines.sam3.predictor import Sam3Predictor
 
 FIRST, SECOND = FIRST_POINTED_ID, FIRST_POINTED_ID + 1
 POINTS = [[20.0, 30.0, 1], [60.0, 10.0, 0]]
@@ -34,7 +35,8 @@ def engine(forgetful: Path) -> Sam3Predictor:
 
 def ellipse() -> NDArray[np.uint8]:
     rows, columns = np.mgrid[: videos.HEIGHT, : videos.WIDTH]
-    return (((columns - 30) / 18) ** 2 + ((rows - 25) / 12) ** 2 < 1).astype(np.uint8)
+    inside = ((columns - 30) / 18) ** 2 + ((rows - 25) / 12) ** 2 < 1
+    return np.asarray(inside, np.uint8)
 
 
 def rle(mask: NDArray[np.uint8]) -> dict[str, Any]:
@@ -219,7 +221,7 @@ CONTINUE = """
 import pickle, sys, torch
 from pathlib import Path
 from tests.sam3 import tiny, videos
-from worker.predictors.sam3.predictor import Sam3Predictor
+from worker.engines.sam3.predictor import Sam3Predictor
 torch.set_num_threads(1)
 checkpoint, cut, frames, folder = sys.argv[1:]
 state, query = pickle.loads((Path(folder) / "state").read_bytes())
@@ -264,3 +266,39 @@ def test_bfloat16_runs(forgetful: Path) -> None:
     engine._loaded.model.bfloat16()
     results = track(engine, 30, *MIXED, texts=("a",))
     assert any(each.object_id == FIRST for result in results for each in result.objects)
+
+
+# --- corrections of objects that words found ----------------------------------------------------
+
+
+def test_a_correction_by_id_refines_the_track_of_an_object_that_words_found(
+    predictor: Sam3Predictor,
+) -> None:
+    """As one of an object that was pointed at: the mask is what the user says, and it lasts."""
+    frames = videos.make(20)
+    before = videos.track(predictor.open(videos.INFO, Query(("a",))), frames)
+    known = before[6].objects[0]
+    full = np.zeros((videos.HEIGHT, videos.WIDTH), np.uint8)
+    full[10:30, 20:50] = 1
+    rle = coco.encode(np.asfortranarray(full))
+    mask = MaskPrompt(size=full.shape, counts=rle["counts"].decode())
+    correction = VisualPrompt(object_id=known.object_id, frame=6, mask=mask)
+    query = Query(("a",), (correction,))
+    assert query.labels == ("a",)
+    assert not query.object_ids
+    after = videos.track(predictor.open(videos.INFO, query), frames)
+    assert videos.shown(after)[:6] == videos.shown(before)[:6]
+    (corrected,) = [o for o in after[6].objects if o.object_id == known.object_id]
+    assert corrected.prompt == "a"
+    drawn = corrected.mask.to_full(videos.HEIGHT, videos.WIDTH)
+    assert (drawn & full).sum() > 0.8 * full.sum()
+    assert videos.shown(after)[7:] != videos.shown(before)[7:]
+    assert {o.object_id for r in after for o in r.objects} <= {
+        o.object_id for r in before for o in r.objects
+    } | {o.object_id for r in after[7:] for o in r.objects}
+
+
+def test_an_object_that_is_not_there_cannot_be_corrected(predictor: Sam3Predictor) -> None:
+    correction = VisualPrompt(object_id=77, frame=3, points=((20, 20, 1),))
+    with pytest.raises(InvalidVisualPrompt, match="object 77 is not tracked on frame 3"):
+        videos.track(predictor.open(videos.INFO, Query(("a",), (correction,))), videos.make(8))

@@ -7,14 +7,15 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from shoal.errors import CheckpointUnusable
-from tests.processes import ROOT
+from tests.running import ROOT
 from tests.sam3 import videos
-from worker.predictors.base import Query
-from worker.predictors.sam3.predictor import Sam3Predictor
+from worker.engines.base import Query
+from worker.engines.sam3.predictor import Sam3Predictor
 
 FRAMES, CUT = 30, 17
 
@@ -25,8 +26,8 @@ CONTINUE = """
 import pickle, sys, torch
 from pathlib import Path
 from tests.sam3 import tiny, videos
-from worker.predictors.base import Query
-from worker.predictors.sam3.predictor import Sam3Predictor
+from worker.engines.base import Query
+from worker.engines.sam3.predictor import Sam3Predictor
 torch.set_num_threads(1)
 checkpoint, cut, frames, lookahead, folder, *prompts = sys.argv[1:]
 predictor = Sam3Predictor(checkpoint, lookahead=int(lookahead))
@@ -93,7 +94,7 @@ def test_the_state_is_safetensors_with_a_json_header(predictor: Sam3Predictor) -
     session.step(videos.make(3))
     text = _header(session.state())
     session.close()
-    assert (text["version"], text["frame"], len(text["owed"])) == (2, 3, 3)
+    assert (text["version"], text["frame"], len(text["owed"])) == (5, 3, 3)
     assert text["objects"]
 
 
@@ -133,7 +134,7 @@ def test_a_damaged_state_is_refused(predictor: Sam3Predictor, harm: str) -> None
         predictor.open(videos.INFO, Query(("a",)), broken)
 
 
-def _header(state: bytes) -> dict[str, object]:
+def _header(state: bytes) -> dict[str, Any]:
     length = int.from_bytes(state[:8], "little")
     text: dict[str, object] = json.loads(
         json.loads(state[8 : 8 + length])["__metadata__"]["session"]

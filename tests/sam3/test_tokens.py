@@ -15,7 +15,8 @@ from shoal.engines import clip
 def theirs() -> Any:
     """The tokenizer of SAM3's processor, on CLIP's vocabulary."""
     vocabulary, merges = clip.vocabulary_and_merges()
-    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=32)
+    pairs: Any = merges  # pairs are taken, and what the type says are lines of a file is not
+    return CLIPTokenizer(vocab=vocabulary, merges=pairs, model_max_length=32)
 
 
 @settings(deadline=None)

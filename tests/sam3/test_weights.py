@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from shoal.errors import ModelLoadFailed, WeightsUnavailable
-from tests.processes import ROOT
-from worker.predictors.sam3 import weights
+from tests.running import ROOT
+from worker.engines.sam3 import weights
 
 TOKEN = "hf_a-secret-of-ours"
 
@@ -37,8 +37,9 @@ ASK = """
 import json, os, sys
 from tests.sam3 import torchvision_on_cpu
 import torch
-from shoal.errors import Failure, ShoalError
-from worker.predictors.sam3 import weights
+from shoal.errors import ShoalError
+from shoal.model.failure import Failure
+from worker.engines.sam3 import weights
 for revision in sys.argv[1:]:
     if revision == "tokenless":
         del os.environ["HF_TOKEN"]
@@ -119,7 +120,7 @@ def test_a_closed_repository_tells_to_accept_the_licence(
 ) -> None:
     answer = told[revision]
     assert answer["code"] == "weights_unavailable"
-    assert answer["message"] == "facebook/sam3 is closed with this HF_TOKEN"
+    assert answer["message"] == "access to facebook/sam3 denied with this HF_TOKEN"
     for way in ("licence", "HF_TOKEN", "SHOAL_SAM3_WEIGHTS"):
         assert way in answer["hint"]
 
@@ -137,22 +138,24 @@ def test_the_token_is_that_of_the_environment_or_none(
     """Never one that the machine's user has saved."""
     assert hub.tokens["anonymous"] == {f"Bearer {TOKEN}"}
     assert hub.tokens["tokenless"] == {None}
-    assert told["tokenless"]["message"] == "facebook/sam3 is closed without a token"
+    assert told["tokenless"]["message"] == "access to facebook/sam3 denied without a token"
 
 
 def test_a_hub_that_cannot_be_reached_is_named() -> None:
     """The tests run in the hub's offline mode, whose error is that of a network that is away."""
-    with pytest.raises(WeightsUnavailable, match="hub does not give facebook/sam3") as caught:
+    with pytest.raises(
+        WeightsUnavailable, match="cannot download facebook/sam3 from the Hugging Face hub"
+    ) as caught:
         weights.load("", "0" * 40, torch.device("cpu"), torch.float32)
     assert "network" in caught.value.hint
 
 
-def load(folder: Path) -> weights.Loaded:
+def load(folder: Path) -> weights.LoadedModel:
     return weights.load(str(folder), "main", torch.device("cpu"), torch.float32)
 
 
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:
-    with pytest.raises(WeightsUnavailable, match=r"no directory: .*/nowhere") as caught:
+    with pytest.raises(WeightsUnavailable, match=r"is not a directory: .*/nowhere") as caught:
         load(tmp_path / "nowhere")
     assert "facebook/sam3" in caught.value.hint
 
@@ -178,7 +181,9 @@ def test_weights_cut_off_in_the_middle_are_refused(plain: Path, tmp_path: Path) 
 def test_another_models_directory_is_refused(plain: Path, tmp_path: Path) -> None:
     config = copytree(plain, tmp_path / "copy") / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"model_type": "sam2_video"}))
-    with pytest.raises(ModelLoadFailed, match="no SAM3 video model but 'sam2_video'"):
+    with pytest.raises(
+        ModelLoadFailed, match="contains 'sam2_video' instead of a SAM3 video model"
+    ):
         load(tmp_path / "copy")
 
 

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tests.sam3 import torchvision_on_cpu  # noqa: F401 - before anything imports torchvision
 
-import torch  # isort: skip
 from transformers import (  # isort: skip
     CLIPTokenizer,
     Sam2VideoVideoProcessor,
@@ -83,7 +84,7 @@ def load() -> Any:
 
     ``SHOAL_ENGINE=tests.sam3.tiny:load`` has a worker take it.
     """
-    from worker.predictors.sam3.predictor import Sam3Predictor
+    from worker.engines.sam3.predictor import Sam3Predictor
 
     with tempfile.TemporaryDirectory() as folder:
         save_checkpoint(Path(folder), size=4 * PATCH)

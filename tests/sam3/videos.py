@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 
-from worker.predictors.base import FrameResult, Session
+from worker.engines.base import FrameResult, Session
 from worker.video.frame import Frame, VideoInfo
 
 WIDTH, HEIGHT = 80, 60
@@ -43,6 +43,19 @@ def track(session: Session, frames: Sequence[Frame]) -> list[FrameResult]:
         return results + session.finish()
     finally:
         session.close()
+
+
+def track_interrupted(
+    session: Session, resume: Callable[[bytes], Session], frames: Sequence[Frame], cut: int
+) -> list[FrameResult]:
+    """All results, where after ``cut`` frames another session goes on with its state."""
+    results = session.step(frames[:cut])
+    state = session.state()
+    session.close()
+    session = resume(state)
+    results += session.step(frames[cut:]) + session.finish()
+    session.close()
+    return results
 
 
 def shown(results: Sequence[FrameResult]) -> list[dict[int, tuple[str, bytes]]]:

@@ -1,4 +1,4 @@
-"""The arrows of the architecture: api -> shoal <- worker, and a light base."""
+"""The arrows of the architecture: api -> shoal <- worker, no circles, and a light base."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import ast
 import os
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -40,6 +43,7 @@ def imported(path: Path) -> set[str]:
     return found
 
 
+@cache
 def loaded_by(module: str) -> set[str]:
     """The top-level modules that importing one brings in, in a fresh process."""
     code = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
@@ -77,7 +81,7 @@ def test_an_import_in_a_function_is_seen(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["shoal.cli", "shoal.cli.watching", "shoal.client", "shoal.wire"]
+    "module", ["shoal.cli", "shoal.cli.watching", "shoal.client", "shoal.client.schemas"]
 )
 def test_clients_load_nothing_heavy(module: str) -> None:
     loaded = loaded_by(module)
@@ -100,3 +104,66 @@ def test_the_parent_loads_nothing_native() -> None:
 def test_the_controller_needs_no_skypilot() -> None:
     """So that the local launcher, and most tests, run without it."""
     assert loaded_by("autoscaler.cli") & {"sky", "api", "worker", "fastapi"} == set()
+
+
+def module_of(path: Path, root: Path = ROOT) -> str:
+    return ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+
+
+def dependencies(paths: dict[str, Path]) -> dict[str, set[str]]:
+    """Which of these modules each imports at its top level, for types as well."""
+    found: dict[str, set[str]] = {}
+    for module, path in paths.items():
+        found[module] = set()
+        tree = ast.parse(path.read_text())
+        top = [node for node in tree.body if not isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+        for node in (each for statement in top for each in ast.walk(statement)):
+            if isinstance(node, ast.Import):
+                found[module] |= {alias.name for alias in node.names} & paths.keys()
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names = {f"{node.module}.{alias.name}" for alias in node.names}
+                inner = names & paths.keys()
+                found[module] |= inner
+                if len(inner) < len(names):
+                    found[module] |= {node.module} & paths.keys()
+    return found
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = dependencies({module_of(path): path for _, path in files()})
+    assert any(graph.values())
+    TopologicalSorter(graph).prepare()
+
+
+def test_a_circle_is_seen_also_between_imports_for_types(tmp_path: Path) -> None:
+    a, b = tmp_path / "a.py", tmp_path / "b.py"
+    a.write_text("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from b import B\n")
+    b.write_text("import a\n")
+    with pytest.raises(CycleError):
+        TopologicalSorter(dependencies({"a": a, "b": b})).prepare()
+
+
+def test_a_class_name_stands_once() -> None:
+    places = defaultdict(list)
+    for _, path in files():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(module_of(path))
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "shoal" / "model").rglob("*.py")), ids=lambda path: path.stem
+)
+def test_models_know_no_redis_and_no_store(path: Path) -> None:
+    assert imported(path) & {"redis", "rq"} == set()
+    below = {".".join(name.split(".")[:2]) for name in imported_modules(path)}
+    assert below & {"shoal.queue", "shoal.ingest", "shoal.storage", "shoal.client"} == set()
+
+
+def imported_modules(path: Path) -> set[str]:
+    """The modules that a file imports from anywhere, with their packages."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    froms = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+    return plain | {f"{node.module}.{alias.name}" for node in froms for alias in node.names}

@@ -16,7 +16,7 @@ from shoal.errors import (
     UnknownPrompt,
     UnsupportedByEngine,
 )
-from worker.predictors import load
+from worker.engines import load
 
 
 def words(prompt: str) -> set[str]:
@@ -86,7 +86,7 @@ def test_a_refusal_names_the_closest_words_and_all_words() -> None:
 def test_a_refusal_without_close_words_claims_none() -> None:
     with pytest.raises(UnknownPrompt) as caught:
         cpu.resolve("qqqqqq")
-    assert "closest" not in str(caught.value)
+    assert "similar words" not in str(caught.value)
 
 
 def test_check_wants_every_prompt_known() -> None:
@@ -115,9 +115,9 @@ def test_a_prompt_of_more_than_32_tokens_is_refused(
     engine: str, fits: str, tokens: int, too_long: str
 ) -> None:
     engines.check(engine, [fits])
-    with pytest.raises(InvalidPrompt, match=f"has {tokens} tokens, SAM3 reads 32") as caught:
+    with pytest.raises(InvalidPrompt, match=f"has {tokens} tokens; SAM3 supports 32") as caught:
         engines.check(engine, ["person", too_long])
-    assert "fewer words" in caught.value.hint
+    assert "short noun phrase" in caught.value.hint
 
 
 def test_tokens_are_those_of_clip() -> None:
@@ -174,7 +174,9 @@ def test_an_engine_for_one_kind_of_device_is_refused_where_no_worker_has_it() ->
     assert not any(map(engines.needs_device, ("auto", "cpu", "sam3")))
     for devices in ([], [""], ["cpu", ""], ["cpu", "cuda:0 GPU"]):
         engines.check_devices("sam3-native", devices)
-    with pytest.raises(EngineUnavailable, match=r"CUDA devices only.*: cpu$"):
+    with pytest.raises(
+        EngineUnavailable, match=r"requires a CUDA GPU; no connected worker has one$"
+    ):
         engines.check_devices("sam3-native", ["cpu", "cpu"])
 
 

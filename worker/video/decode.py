@@ -3,31 +3,49 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import av
-from av.packet import Packet
 
-from shoal.errors import CheckpointUnusable, NoFrames, TruncatedVideo
-from worker.video.clock import Clock
+from shoal.errors import CheckpointUnusable, NoFrames
+from worker.video.clock import Clock, Spacing
+from worker.video.colour import colours_of
+from worker.video.completeness import Completeness
+from worker.video.crop import container_crop
+from worker.video.demux import AnyPacket, Demuxer
 from worker.video.frame import VideoInfo
+from worker.video.pictures import plain_packet
 from worker.video.planes import Decoded, orientation_of
-from worker.video.position import Mark
-from worker.video.probe import Limits, open_container
+from worker.video.position import Key, Mark
+from worker.video.probe import WITHOUT_TIMES, VideoLimits, raw_rate
+from worker.video.timeline import SIGNALS
 
 MAX_THREADS = 8  # each holds a few decoded pictures
 
-# A file may end this much before what it announces: rounding, a last packet without duration.
-TOLERATED_S = 1.0
-TOLERATED_SHARE = 0.02
+# Pictures that are decoded before the first one is given out: how they follow each other shows how
+# far apart they are, and whether they come in the order of their stamps.
+HEAD_PICTURES, HEAD_BYTES = 12, 64 << 20
+
+BELIEVED = 1.25  # by how much an announced rate may differ from that of the first pictures
 
 # How far before a picture to look for a key frame. Formats without an index, such as MPEG-TS, are
 # entered anywhere, and the next key frame may then come too late.
 SEEK_BACK_S = (0, 2, 10, 60)
+SEAM_PACKETS = 3  # before a seam in which FFmpeg may find its traces
+MAX_DISORDER = 17  # pictures that may come between one and its place: the most of H.264 and HEVC
+
+
+class Timed(NamedTuple):
+    """A picture, its time in seconds since the first, and the place after it."""
+
+    picture: av.VideoFrame
+    time_s: float
+    mark: Mark
 
 
 class VideoFile:
@@ -35,13 +53,13 @@ class VideoFile:
 
     Attributes:
         info: size and rotation of the first picture, the rest as announced.
-        decode_errors: packets that could not be decoded and were skipped.
         missing_s: seconds that were announced but could not be read; known at the end.
         truncated: whether that is more than is tolerated; refused unless allowed.
+        left_out: what of the file was not read, each in a sentence; all known at the end.
     """
 
-    def __init__(self, path: Path, limits: Limits, *, allow_truncated: bool = False) -> None:
-        """Open the file and decode its first picture.
+    def __init__(self, path: Path, limits: VideoLimits, *, allow_truncated: bool = False) -> None:
+        """Open the file and decode its first pictures.
 
         Raises:
             SourceNotFound, NotAVideo, AudioOnly, NoFrames, TruncatedVideo, VideoTooLarge: as far
@@ -49,32 +67,41 @@ class VideoFile:
         """
         self.missing_s = 0.0
         self.truncated = False
+        self.left_out: tuple[str, ...] = ()
         self._path = path
         self._limits = limits
-        self._allow_truncated = allow_truncated
-        self._decoded: Iterator[av.VideoFrame]
+        self._delay: int | None = None  # see _stamp
         self._open()
         try:
-            self._check_announced(path.stat().st_size)
-            first = list(islice(self._decoded, 2))
-            if not first:
-                raise NoFrames(f"{path.name}: none of its {self._packets} packets is a picture")
-            self._decoded = chain(first, self._decoded)
-            self._orientation = orientation_of(first[0])
-            self.info = self._describe(first)
+            self._complete = Completeness(self._demuxer, path, limits, allow=allow_truncated)
+            self._complete.check_announced(self._demuxer)
+            head = self._read_head()
+            self._zero = self._take_zero(head)
+            crop = container_crop(path, self._stream)
+            self._orientation = orientation_of(head[0])._replace(crop=crop)
+            self.info = self._describe(head)
         except BaseException:
             self.close()
             raise
         self._clock = self._new_clock()
+        self._decoded_ahead = self._look_ahead()
 
     def _open(self) -> None:
         """Begin to read the file, at its start."""
-        self.decode_errors = 0
-        self._packets = 0  # of the video stream, read so far
-        self._end_s = 0.0  # latest end of a packet of any stream
-        self._pts: int | None = None  # of the picture yielded last
-        self._container, self._stream = open_container(self._path, self._limits)
-        self._decoded = self._decode(self._read_packets())
+        self._errors = 0  # packets that were damaged or could not be decoded
+        self._lost = 0  # packets that could not be decoded, from the first picture on
+        self._demuxer = Demuxer(self._path, self._limits)
+        self._stream = self._demuxer.video
+        base = self._stream.time_base or Fraction(0)
+        self._tick_s = base.numerator, base.denominator
+        self._mark = Mark(-1)
+        self._decoded: Iterator[av.VideoFrame] = self._decode(self._demuxer.pictures())
+
+    def _reopen(self) -> None:
+        self.close()
+        self._open()
+        self._clock = self._new_clock()
+        self._decoded_ahead = self._look_ahead()
 
     def _new_clock(self) -> Clock:
         return Clock(1 / self.info.fps if self.info.fps else 0.0, self._limits)
@@ -82,27 +109,31 @@ class VideoFile:
     def pictures(self) -> Iterator[Decoded]:
         """Yield the pictures that are left; all are turned as the first one must be.
 
+        One more than is yielded is decoded, since a picture lasts until the next.
+
         Raises:
             UnsupportedFrameRate, VideoTooLarge: as soon as they show.
             TruncatedVideo: at the end, unless allowed.
         """
-        clock = self._clock
-        for picture in self._decoded:
-            self._pts = picture.pts
-            time_s = clock.tick(self._time_s(picture))
-            yield Decoded(clock.frames - 1, time_s, picture, self._orientation)
-        clock.finish()
-        self._check_complete(clock.frames, clock.now_s + clock.step_s)
+        for decoded in self._decoded_ahead:  # noqa: UP028  # 'yield from' would close it
+            yield decoded
+
+    @property
+    def decode_errors(self) -> int:
+        """Packets so far that were damaged or could not be decoded.
+
+        What a signal lost without a trace shows in that pictures are missing.
+        """
+        holes = self._clock.holes if self._demuxer.format in SIGNALS else 0
+        return max(self._errors, holes)
 
     def mark(self) -> Mark:
         """The place after the picture yielded last."""
-        clock = self._clock
-        pts = self._pts if clock.is_sound else None
-        return Mark(clock.frames - 1, pts, clock.state(), self.decode_errors)
+        return self._mark
 
     def skip_to(self, index: int, on_picture: Callable[[], None]) -> None:
         """Decode and drop the pictures before this one; see ``Reader.skip_to``."""
-        for _ in islice(self.pictures(), max(0, index - self._clock.frames)):
+        for _ in islice(self.pictures(), max(0, index - 1 - self._mark.index)):
             on_picture()
 
     def resume(
@@ -117,119 +148,129 @@ class VideoFile:
             return
         self._reopen()
         self.skip_to(mark.index + 1, on_picture)
-        if self._clock.frames <= mark.index:
+        if self._mark.index < mark.index:
             raise CheckpointUnusable(f"{self._path.name} ends before picture {mark.index}")
 
     def _seek(
         self, mark: Mark, is_it: Callable[[Decoded], bool], on_picture: Callable[[], None]
     ) -> bool:
         """Go to a marked picture from the key frame before; whether that led there."""
-        if mark.pts is None or mark.clock is None or not self._enter_before(mark.pts):
+        if mark.pts is None or mark.clock is None or not self._enter_before(mark.pts, mark.key):
             return False
+        beyond = 0
         for picture in self._decoded:
             on_picture()
             if picture.pts == mark.pts:
-                self._pts = mark.pts
+                self._mark = mark
                 self._clock.resume(mark.clock)
-                self.decode_errors = mark.decode_errors
+                self._errors, self._lost = mark.decode_errors, mark.lost
                 return is_it(Decoded(mark.index, mark.clock.now_s, picture, self._orientation))
-            if picture.pts is None or picture.pts > mark.pts:
+            beyond += picture.pts is None or picture.pts > mark.pts
+            if beyond > MAX_DISORDER:
                 break
         return False
 
-    def _enter_before(self, pts: int) -> bool:
+    def _enter_before(self, pts: int, before: Key | None) -> bool:
         """Read on from a key frame at or before a timestamp; whether there is one."""
         for back_s in SEEK_BACK_S:
             self._reopen()
+            self._demuxer.timeline.restore(before)
             try:
                 target = pts - round(back_s / (self._stream.time_base or 1))
-                self._container.seek(target, stream=self._stream)
+                self._demuxer.container.seek(target, stream=self._stream)
             except av.FFmpegError:
                 return False
-            packets = self._read_packets()
+            packets = self._demuxer.pictures()
             key = next((packet for packet in packets if packet.is_keyframe), None)
             if key is not None and key.pts is not None and key.pts <= pts:
-                if self._announced_packets and key.dts is not None:
-                    before = self._stream.index_entries.search_timestamp(key.dts)
-                    self._packets = before + 1
                 self._decoded = self._decode(chain([key], packets))
                 return True
         return False
 
-    def _reopen(self) -> None:
-        self.close()
-        self._open()
-        self._clock = self._new_clock()
-
     def close(self) -> None:
-        self._container.close()
+        self._demuxer.close()
 
-    def _check_announced(self, file_size: int) -> None:
-        stream = self._stream
-        self._limits.check_size(stream.codec_context.width, stream.codec_context.height)
-        self._limits.check_duration(max(self._stream_s, self._container_s))
-        if self._announced_packets:
-            # An index that points beyond the file: refuse it now, not after hours of tracking.
-            entries, beyond = stream.index_entries, 0
-            while beyond < len(entries):
-                entry = entries[len(entries) - 1 - beyond]
-                if entry.pos + entry.size <= file_size:
-                    break
-                beyond += 1
-            share = beyond / self._announced_packets
-            self._refuse_if_short(share * self._stream_s, self._stream_s)
-
-    def _check_complete(self, frames: int, read_s: float) -> None:
-        """Compare what was read with what was announced, by the best measure the format has."""
-        spacing_s = read_s / frames
-        undecodable_s = self.decode_errors * spacing_s
-        if self._announced_packets:
-            missing_s = (self._announced_packets - self._packets) * spacing_s + undecodable_s
-        elif self._stream_s:
-            missing_s = self._stream_s - read_s
-        else:  # the picture may rightly end before the sound
-            missing_s = self._container_s - self._end_s + undecodable_s if self._container_s else 0
-        self.missing_s = max(0.0, round(missing_s, 3))
-        self._refuse_if_short(self.missing_s, read_s + self.missing_s)
-
-    def _refuse_if_short(self, missing_s: float, announced_s: float) -> None:
-        tolerated_s = max(TOLERATED_S, TOLERATED_SHARE * announced_s)
-        self.truncated = missing_s > tolerated_s
-        if self.truncated and not self._allow_truncated:
-            raise TruncatedVideo(
-                f"{self._path.name} announces {announced_s:.1f} s of video, "
-                f"the last {missing_s:.1f} s of it cannot be read"
+    def _look_ahead(self) -> Iterator[Decoded]:
+        """The pictures that are left, each with the time of the next; then judge the whole."""
+        timed = self._timed()
+        held = next(timed, None)
+        while held is not None:
+            following = next(timed, None)
+            until_s = following.time_s if following else self._end_s(held.time_s)
+            self._mark = held.mark
+            yield Decoded(
+                held.mark.index,
+                held.time_s,
+                held.picture,
+                self._orientation,
+                until_s=until_s,
+                is_last=following is None,
             )
+            held = following
+        self._clock.finish()
+        step_s, read_s = self._clock.step_s, self._clock.now_s + self._clock.step_s
+        self.missing_s = self._complete.missing_s(self._demuxer, read_s, self._lost * step_s)
+        self.left_out = self._complete.left_out(self._demuxer)
+        self.truncated = self._complete.refuse_if_short(read_s)
 
-    @property
-    def _announced_packets(self) -> int:
-        """What the index of an mp4 lists, edits applied; 0 in formats without such an index.
+    def _timed(self) -> Iterator[Timed]:
+        for picture in self._decoded:
+            stamp = self._stamp(picture)
+            time_s = self._clock.tick(self._time_s(stamp))
+            yield Timed(picture, time_s, self._mark_after(picture))
 
-        A fragmented mp4 announces no frames: its index grows while it is read.
+    def _time_s(self, stamp: int | None) -> float | None:
+        """Seconds since the first picture by a stamp; by their number where there are none."""
+        if self._demuxer.format in WITHOUT_TIMES:
+            return self._clock.frames / (self.info.fps or 25)
+        return None if stamp is None else self._seconds(stamp - self._zero)
+
+    def _mark_after(self, picture: av.VideoFrame) -> Mark:
+        clock = self._clock
+        is_unique = clock.is_sound or self._delay is not None
+        pts = picture.pts if is_unique and not self._demuxer.timeline.seams else None
+        key = self._demuxer.timeline.key_of(pts) if pts is not None else None
+        return Mark(clock.frames - 1, pts, clock.state(), self._errors, self._lost, key)
+
+    def _end_s(self, last_s: float) -> float:
+        """When the last picture has been shown."""
+        end_s = self._demuxer.timeline.end_s - self._seconds(self._zero)
+        end_s = max(end_s, self._complete.static_end_s(self._demuxer, end_s))
+        return end_s if end_s > last_s else last_s + (self._clock.step_s or 0.04)
+
+    def _stamp(self, picture: av.VideoFrame) -> int | None:
+        """When a picture is shown.
+
+        Where pictures do not come in the order of their stamps, those are of decoding. As FFmpeg
+        does, the time is then that of the packet that the decoder was given when the picture came
+        out, less the time that the first one took (``guess_correct_pts``, libavcodec).
         """
-        is_mp4 = "mp4" in self._container.format.name
-        return len(self._stream.index_entries) if is_mp4 and self._stream.frames else 0
+        if self._delay is None:
+            return picture.pts
+        return picture.dts - self._delay if picture.dts is not None else None
 
-    @property
-    def _stream_s(self) -> float:
-        """Announced seconds of the video stream, 0 if unknown."""
-        return float((self._stream.duration or 0) * (self._stream.time_base or 0))
-
-    @property
-    def _container_s(self) -> float:
-        """Announced seconds of the longest stream, 0 if unknown."""
-        return (self._container.duration or 0) / av.time_base
-
-    def _decode(self, packets: Iterable[Packet[Any]]) -> Iterator[av.VideoFrame]:
+    def _decode(self, packets: Iterable[AnyPacket]) -> Iterator[av.VideoFrame]:
         decoder = self._stream.codec_context
         decoder.thread_type = "AUTO"
         decoder.thread_count = min(os.cpu_count() or 1, MAX_THREADS)
         decoder.options = self._limits.decoder_options
+        has_picture, seams = False, 0
+        recent: deque[bool] = deque(maxlen=SEAM_PACKETS)
         for packet in packets:
+            damaged = packet.is_corrupt
+            if self._demuxer.timeline.seams > seams:  # what looks damaged there is the seam itself
+                seams, damaged = self._demuxer.timeline.seams, False
+                self._errors -= sum(recent)
+            recent.append(damaged)
+            self._errors += damaged
             try:
-                yield from decoder.decode(packet)
+                pictures = decoder.decode(plain_packet(packet, decoder.name))
             except av.FFmpegError:
-                self.decode_errors += 1
+                self._errors += not damaged
+                self._lost += has_picture
+                continue
+            has_picture = has_picture or bool(pictures)
+            yield from pictures
         # What is left inside; each of its threads may still report an error of its own.
         for _ in range(2 * MAX_THREADS):
             try:
@@ -238,47 +279,63 @@ class VideoFile:
             except av.error.EOFError:
                 return
             except av.FFmpegError:
-                self.decode_errors += 1
+                self._errors += 1
+                self._lost += 1
 
-    def _read_packets(self) -> Iterator[Packet[Any]]:
-        start_s = (self._container.start_time or 0) / av.time_base
-        try:
-            for packet in self._container.demux():
-                if not packet.size:
-                    continue
-                if packet.pts is not None:
-                    end_s = float((packet.pts + (packet.duration or 0)) * packet.time_base)
-                    self._end_s = max(self._end_s, end_s - start_s)
-                if packet.stream_index == self._stream.index:
-                    self._packets += 1
-                    yield packet
-        except av.FFmpegError:
-            return  # nothing beyond can be reached: _check_complete tells how much that is
+    def _read_head(self) -> list[av.VideoFrame]:
+        """The first pictures, which are also the first of ``_decoded``."""
+        head = list(islice(self._decoded, 1))
+        if not head:
+            counted = self._demuxer.counted
+            raise NoFrames(f"{self._path.name}: none of its {counted} packets is a picture")
+        size = head[0].width * head[0].height * 3 // 2
+        head += islice(self._decoded, max(1, min(HEAD_PICTURES, HEAD_BYTES // max(1, size)) - 1))
+        self._decoded = chain(head, self._decoded)
+        return head
 
-    def _describe(self, first: list[av.VideoFrame]) -> VideoInfo:
+    def _take_zero(self, head: list[av.VideoFrame]) -> int:
+        """The stamp of the first picture, and whether stamps are of decoding."""
+        first = head[0]
+        shown = [picture.pts for picture in head if picture.pts is not None]
+        is_disordered = any(later < earlier for earlier, later in pairwise(shown))
+        if (self._demuxer.format == "avi" or is_disordered) and first.dts is not None:
+            self._delay = first.dts - (first.pts if first.pts is not None else first.dts)
+        zero = first.pts if first.pts is not None else self._stamp(first)
+        self._complete.begin(self._seconds(zero or 0), self._demuxer.timeline)
+        return zero or 0
+
+    def _describe(self, head: list[av.VideoFrame]) -> VideoInfo:
         stream = self._stream
-        width, height = self._orientation.size(first[0])
+        width, height = self._orientation.size(head[0])
         self._limits.check_size(width, height)
-        times = [self._time_s(each) for each in first]
-        if stream.average_rate or stream.guessed_rate:
-            fps = float(stream.average_rate or stream.guessed_rate or 0)
-        elif len(times) == 2 and times[0] is not None and (times[1] or 0) > times[0]:
-            fps = 1 / ((times[1] or 0) - times[0])
-        else:
-            fps = 0.0
         aspect = stream.sample_aspect_ratio or Fraction(1)  # unknown is 0 or None
         return VideoInfo(
             width=width,
             height=height,
-            fps=fps,
-            duration_s=self._stream_s or self._container_s,
+            fps=self._fps(head),
+            duration_s=self._complete.announced_s,
             frames=stream.frames,
             codec=stream.codec_context.name,
             rotation=self._orientation.degrees,
             pixel_aspect=1 / aspect if self._orientation.transpose else aspect,
+            start_s=self._seconds(self._zero),
+            colours=colours_of(head[0]),
         )
 
-    def _time_s(self, picture: av.VideoFrame) -> float | None:
-        if picture.pts is None or not self._stream.time_base:
-            return None
-        return float(picture.pts * self._stream.time_base)
+    def _fps(self, head: list[av.VideoFrame]) -> float:
+        """The announced rate, if the first pictures do not contradict it."""
+        if rate := raw_rate(self._stream):
+            return float(rate)
+        announced = float(self._stream.average_rate or self._stream.guessed_rate or 0)
+        spacing = Spacing()
+        for earlier, later in pairwise(self._stamp(picture) for picture in head):
+            if earlier is not None and later is not None and later > earlier:
+                spacing.add(self._seconds(later - earlier))
+        if not spacing.step_s or (self._demuxer.is_mp4 and announced):
+            return announced
+        measured = 1 / spacing.step_s
+        is_believed = measured / BELIEVED <= announced <= measured * BELIEVED
+        return announced if is_believed else measured
+
+    def _seconds(self, stamp: int) -> float:
+        return stamp * self._tick_s[0] / self._tick_s[1]

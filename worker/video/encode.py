@@ -1,4 +1,4 @@
-"""Write an H.264 mp4 that plays in a browser."""
+"""Write an mp4: H.264 that plays in a browser, or 10-bit HEVC that keeps HDR."""
 
 from __future__ import annotations
 
@@ -20,20 +20,32 @@ MAX_KEY_FRAME_GAP = 250  # x264's default
 # that begins in the middle of the video would be shifted. The index goes to the front.
 MP4_OPTIONS = {"movflags": "+faststart", "movie_timescale": str(TIME_BASE.denominator)}
 OPTIONS = {"preset": "veryfast", "crf": "23"}
+HEVC_OPTIONS = OPTIONS | {"x265-params": "log-level=error"}
+
+
+def add_copy(target: OutputContainer, stream: VideoStream) -> VideoStream:
+    """A stream for the packets of another one as they are, with its tag: ``hvc1`` stays that."""
+    copy = target.add_stream_from_template(stream)
+    copy.codec_context.codec_tag = stream.codec_context.codec_tag
+    return copy
 
 
 class Encoder:
-    """One mp4: H.264, yuv420p, index at the front, with the times of the source's frames.
+    """One mp4: index at the front, with the times of the source's frames.
+
+    H.264 of yuv420p, or for HDR HEVC (Main 10, tagged ``hvc1`` as Apple's players need it) of
+    yuv420p10le.
 
     Odd sizes are padded by one edge pixel, since 4:2:0 needs even ones.
     """
 
-    def __init__(self, path: Path, video: VideoInfo, fps: float) -> None:
+    def __init__(self, path: Path, video: VideoInfo, fps: float, *, hdr: bool = False) -> None:
         """Create the file.
 
         Args:
             video: of which size the pictures are.
             fps: about how many are written per second of video; steers rate control only.
+            hdr: pictures are 10-bit.
         """
         self._path = path
         self._rate = Fraction(fps).limit_denominator(1001) if fps >= 0.01 else Fraction(1)
@@ -41,20 +53,23 @@ class Encoder:
             f"file:{path}", "w", format="mp4", options=MP4_OPTIONS
         )
         self._stream: VideoStream = self._container.add_stream(
-            "libx264",
+            "libx265" if hdr else "libx264",
             rate=self._rate,
-            options=OPTIONS,
+            options=HEVC_OPTIONS if hdr else OPTIONS,
             width=video.width + video.width % 2,
             height=video.height + video.height % 2,
             time_base=TIME_BASE,
         )
+        if hdr:
+            self._stream.pix_fmt = "yuv420p10le"
+            self._stream.codec_context.codec_tag = "hvc1"
         gap = min(MAX_KEY_FRAME_GAP, max(1, round(KEY_FRAME_S * self._rate)))
         self._stream.codec_context.gop_size = gap
         self._stream.codec_context.sample_aspect_ratio = video.pixel_aspect
         self._frames = 0
 
     def write(self, picture: av.VideoFrame, time_s: float) -> None:
-        """Encode one yuv420p picture; the encoder keeps it, so draw on it no more.
+        """Encode one picture; the encoder keeps it, so draw on it no more.
 
         Raises:
             OSError: the disk is full or the file cannot be written.

@@ -7,6 +7,8 @@ from fractions import Fraction
 
 import av
 
+from worker.video.colour import BT601, Colours
+
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
@@ -21,6 +23,9 @@ class VideoInfo:
         rotation: degrees counter-clockwise that were applied to make it upright.
         pixel_aspect: width of a pixel to its height as it is displayed, upright; not 1 in
             anamorphic video. Sizes, masks and boxes count pixels all the same.
+        colours: of the source's first picture; frames have its ``sdr``.
+        keeps_hdr: frames are there in HDR as well.
+        start_s: time of the first picture as the file's own stamps have it.
     """
 
     width: int
@@ -31,11 +36,14 @@ class VideoInfo:
     codec: str
     rotation: int = 0
     pixel_aspect: Fraction = Fraction(1)
+    colours: Colours = BT601
+    keeps_hdr: bool = False
+    start_s: float = 0.0
 
     @property
     def frame_bytes(self) -> int:
-        """What a decoded frame takes in memory, as yuv420p."""
-        return self.width * self.height * 3 // 2
+        """What a decoded frame takes in memory, as yuv420p; in 10 bits it is twice that."""
+        return self.width * self.height * 3 // 2 * (3 if self.keeps_hdr else 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +53,22 @@ class Frame:
     Attributes:
         index: position in the source in presentation order, from 0, counting every frame.
         time_s: seconds since the first frame.
-        picture: upright yuv420p. Shared with the decoder: copy before writing to it.
+        picture: upright 8-bit yuv420p, SDR, tagged as what it is. Shared with the decoder: copy
+            before writing to it.
         wanted: whether it is written to the results, or only tracked through.
+        hdr: the same as 10-bit yuv420p in HDR, where that is kept and the source has it.
+        name: of its file, in a sequence of pictures.
     """
 
     index: int
     time_s: float
     picture: av.VideoFrame
     wanted: bool
+    hdr: av.VideoFrame | None = None
+    name: str = ""
+
+    @property
+    def bytes(self) -> int:
+        """What its pictures take in memory."""
+        size = self.picture.width * self.picture.height * 3 // 2
+        return size if self.hdr is None else 3 * size

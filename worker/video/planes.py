@@ -1,36 +1,48 @@
-"""The planes of a yuv420p picture as arrays: views, copies, and turning a picture upright."""
+"""The planes of a 4:2:0 picture as arrays: views, copies, and turning a picture upright."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from fractions import Fraction
+from typing import Any, NamedTuple, cast
 
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace
+from av.filter import Graph
 from numpy.typing import NDArray
 
-Plane = NDArray[np.uint8]
+Plane = NDArray[Any]  # uint8; in pictures of 10 bits uint16
+
+
+class Edges(NamedTuple):
+    """Pixels at the edges of a stored picture that a player does not show."""
+
+    left: int = 0
+    top: int = 0
+    right: int = 0
+    bottom: int = 0
 
 
 class Orientation(NamedTuple):
-    """How a stored picture is turned upright: transposed first, then flipped.
+    """How a stored picture is made upright: cropped, then transposed, then flipped.
 
-    These three express all eight orientations of a display matrix and of EXIF.
+    The last three express all eight orientations of a display matrix and of EXIF.
     """
 
     transpose: bool = False
     flip_x: bool = False
     flip_y: bool = False
+    crop: Edges = Edges()
 
     def size(self, picture: av.VideoFrame) -> tuple[int, int]:
         """Width and height of the picture once it is upright."""
-        if self.transpose:
-            return picture.height, picture.width
-        return picture.width, picture.height
+        crop = self.crop
+        width = picture.width - crop.left - crop.right
+        height = picture.height - crop.top - crop.bottom
+        return (height, width) if self.transpose else (width, height)
 
     @property
     def degrees(self) -> int:
@@ -49,24 +61,22 @@ class Decoded:
         time_s: seconds since the first picture.
         stored: as decoded, any pixel format.
         orientation: what makes it upright.
+        name: of its file, in a sequence of pictures.
+        until_s: when the next one begins, or the video ends; None: one spacing later.
+        is_last: whether none comes after it.
     """
 
     index: int
     time_s: float
     stored: av.VideoFrame
     orientation: Orientation
-
-
-_ROTATIONS = (  # by 0, 90, 180 and 270 degrees counter-clockwise
-    Orientation(),
-    Orientation(True, flip_y=True),
-    Orientation(False, True, True),
-    Orientation(True, flip_x=True),
-)
+    name: str = ""
+    until_s: float | None = None
+    is_last: bool = False
 
 
 def orientation_of(picture: av.VideoFrame) -> Orientation:
-    """Read the display matrix that came with a decoded picture.
+    """Read the display matrix that came with a decoded picture; decoders make one of EXIF, too.
 
     Not for every picture of a video: asking PyAV for side data ties the picture into a reference
     cycle, and its memory waits for the garbage collector.
@@ -75,9 +85,10 @@ def orientation_of(picture: av.VideoFrame) -> Orientation:
     x' = a x + c y and y' = b x + d y, the y axis pointing down.
     """
     try:
-        matrix = cast("Mapping[str, bytes]", picture.side_data).get("DISPLAYMATRIX")
+        side_data = picture.side_data
     except ValueError:  # PyAV has no name for something else that came with the picture
-        return _ROTATIONS[round(picture.rotation / 90) % 4]
+        side_data = _without_nameless(picture).side_data
+    matrix = cast("Mapping[str, bytes]", side_data).get("DISPLAYMATRIX")
     if matrix is None:
         return Orientation()
     a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5]
@@ -86,12 +97,34 @@ def orientation_of(picture: av.VideoFrame) -> Orientation:
     return Orientation(True, flip_x=bool(c < 0), flip_y=bool(b < 0))
 
 
+# AVFrameSideDataType: LCEVC, VIEW_ID, 3D_REFERENCE_DISPLAYS, EXIF, and room for a few to come.
+_NAMELESS = range(28, 36)
+
+
+def _without_nameless(picture: av.VideoFrame) -> av.VideoFrame:
+    """The picture without side data that PyAV (18) cannot name, and therefore cannot list."""
+    graph = Graph()
+    source = graph.add_buffer(
+        width=picture.width,
+        height=picture.height,
+        format=picture.format,
+        time_base=Fraction(1, 1000),
+    )
+    deleted = [graph.add("sidedata", mode="delete", type=str(kind)) for kind in _NAMELESS]
+    graph.link_nodes(source, *deleted, graph.add("buffersink")).configure()
+    graph.push(picture)
+    left = graph.pull()
+    assert isinstance(left, av.VideoFrame)
+    return left
+
+
 def planes(picture: av.VideoFrame) -> tuple[Plane, Plane, Plane]:
-    """Y, U and V of a yuv420p picture as uint8 views that share its memory.
+    """Y, U and V of a yuv420p or yuv420p10le picture as views that share its memory.
 
     Y is (H, W); U and V are (ceil(H / 2), ceil(W / 2)). Rows may be padded in memory.
     """
-    y, u, v = (_view(plane) for plane in picture.planes)
+    deep = picture.format.name == "yuv420p10le"
+    y, u, v = (_view(plane, np.uint16 if deep else np.uint8) for plane in picture.planes)
     return y, u, v
 
 
@@ -103,8 +136,8 @@ def fingerprint(picture: av.VideoFrame) -> int:
     return checksum
 
 
-def _view(plane: av.video.plane.VideoPlane) -> Plane:
-    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, abs(plane.line_size))
+def _view(plane: av.video.plane.VideoPlane, kind: type[np.unsignedinteger[Any]]) -> Plane:
+    rows = np.frombuffer(memoryview(plane), kind).reshape(plane.height, -1)
     view = rows[:, : plane.width]
     return view[::-1] if plane.line_size < 0 else view
 
@@ -118,7 +151,7 @@ def copy_tags(source: av.VideoFrame, target: av.VideoFrame) -> None:
 
 
 def even_copy(picture: av.VideoFrame, into: av.VideoFrame | None = None) -> av.VideoFrame:
-    """A copy of a yuv420p picture that may be drawn on, odd sizes padded by one edge pixel.
+    """A copy of a picture that may be drawn on, odd sizes padded by one edge pixel.
 
     Chroma planes round odd sizes up, so they are already those of the padded picture.
 
@@ -127,7 +160,7 @@ def even_copy(picture: av.VideoFrame, into: av.VideoFrame | None = None) -> av.V
         into: an earlier copy of the same size, whose memory is used again if nobody reads it.
     """
     width, height = picture.width + picture.width % 2, picture.height + picture.height % 2
-    copy = into or av.VideoFrame(width, height, "yuv420p")
+    copy = into or av.VideoFrame(width, height, picture.format.name)
     copy.make_writable()
     copy_tags(picture, copy)
     for target, source in zip(planes(copy), planes(picture), strict=True):
@@ -140,7 +173,7 @@ def even_copy(picture: av.VideoFrame, into: av.VideoFrame | None = None) -> av.V
 
 def cut(picture: av.VideoFrame, x: int, y: int, width: int, height: int) -> av.VideoFrame:
     """A copy of a window of a yuv420p picture, which lies within it; ``x`` and ``y`` are even."""
-    window = av.VideoFrame(width, height, "yuv420p")
+    window = av.VideoFrame(width, height, picture.format.name)
     copy_tags(picture, window)
     for target, source, step in zip(planes(window), planes(picture), (1, 2, 2), strict=True):
         h, w = target.shape
@@ -149,34 +182,30 @@ def cut(picture: av.VideoFrame, x: int, y: int, width: int, height: int) -> av.V
 
 
 def upright(picture: av.VideoFrame, orientation: Orientation) -> av.VideoFrame:
-    """Convert a decoded picture to yuv420p and turn it upright.
+    """Crop a 4:2:0 picture and turn it upright.
 
-    Range and matrix are kept as they are tagged; RGB becomes limited-range BT.601.
+    A chroma sample is shared by 2 by 2 pixels: a crop that begins at an odd place begins one pixel
+    before, as FFmpeg's does.
     """
-    if picture.format.name != "yuv420p":
-        picture = _to_yuv420p(picture)
     if orientation == Orientation():
         return picture
-    turned = av.VideoFrame(*orientation.size(picture), "yuv420p")
+    crop = orientation.crop
+    left, top = crop.left // 2 * 2, crop.top // 2 * 2
+    width, height = orientation.size(picture)
+    turned = av.VideoFrame(width, height, picture.format.name)
     copy_tags(picture, turned)
-    for target, source in zip(planes(turned), planes(picture), strict=True):
-        _turn(source, orientation, target)
+    if orientation.transpose:
+        width, height = height, width
+    for target, source, step in zip(planes(turned), planes(picture), (1, 2, 2), strict=True):
+        rows = slice(top // step, -(-(top + height) // step))
+        columns = slice(left // step, -(-(left + width) // step))
+        _turn(source[rows, columns], orientation, target)
     return turned
-
-
-def _to_yuv420p(picture: av.VideoFrame) -> av.VideoFrame:
-    if picture.format.is_rgb or picture.format.has_palette:
-        return picture.reformat(
-            format="yuv420p",
-            dst_colorspace=Colorspace.ITU601,
-            dst_color_range=ColorRange.MPEG,
-        )
-    return picture.reformat(format="yuv420p")
 
 
 def _turn(source: Plane, orientation: Orientation, target: Plane) -> None:
     if orientation.transpose:
-        source = np.asarray(cv2.transpose(source), np.uint8)
+        source = np.asarray(cv2.transpose(source))
     match orientation.flip_x, orientation.flip_y:
         case True, True:
             cv2.flip(source, -1, target)

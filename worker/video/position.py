@@ -12,16 +12,31 @@ class ClockState:
     Attributes:
         frames: counted so far.
         now_s: of the last one.
-        step_s: the last spacing.
-        start_s: timestamp that counts as zero.
-        usable: timestamps that could be taken as they were.
+        spacings: the last few between pictures.
+        stamp_s: the largest stamp.
+        usable: stamps that could be taken as they were.
+        holes: places where pictures that came evenly are missing.
     """
 
     frames: int
     now_s: float
-    step_s: float
-    start_s: float
+    spacings: tuple[float, ...]
+    stamp_s: float | None
     usable: int
+    holes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key frame from which a timeline can go on.
+
+    Attributes:
+        pts: its timestamp.
+        near: seconds at which the last few pictures are shown, sorted.
+    """
+
+    pts: int | None
+    near: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +48,19 @@ class Mark:
         pts: its timestamp, in the stream's time base, if that tells it from all before it.
         clock: after it; pictures of a sequence have none.
         decode_errors: so far.
+        lost: packets so far that gave no picture because they could not be decoded.
+        key: the key frame before it.
+        before: where to begin to have the neighbours of the next picture, of a reader that needs
+            them; then nothing but ``index`` counts of the rest.
     """
 
     index: int
     pts: int | None = None
     clock: ClockState | None = None
     decode_errors: int = 0
+    lost: int = 0
+    key: Key | None = None
+    before: Mark | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +70,7 @@ class Position:
     Attributes:
         mark: the reader's part of it.
         time_s: of the frame, in seconds since the first.
+        until_s: when the next one begins, or the video ends.
         frames_read: pictures decoded so far.
         written: frames chosen to be written so far.
         written_tick, tracked_tick: the last tick that each sampler has seen.
@@ -55,6 +78,7 @@ class Position:
 
     mark: Mark
     time_s: float
+    until_s: float
     frames_read: int
     written: int
     written_tick: int
@@ -70,7 +94,11 @@ class Extent:
         last_time_s: seconds from the first picture to the latest.
         missing_s: seconds that were announced but could not be read; known once all is read.
         truncated: whether so much is missing that it took ``allow_truncated`` to go on.
-        decode_errors: packets or pictures that were skipped because they could not be decoded.
+        decode_errors: packets or pictures that were damaged or could not be decoded.
+        end_s: when the latest picture has been shown, in seconds since the first.
+        fps: pictures a second, measured; 0 for a single one.
+        whole: whether the video was read to its end.
+        left_out: what of the file was not read, each in a sentence.
     """
 
     frames_read: int = 0
@@ -78,3 +106,7 @@ class Extent:
     missing_s: float = 0.0
     truncated: bool = False
     decode_errors: int = 0
+    end_s: float = 0.0
+    fps: float = 0.0
+    whole: bool = False
+    left_out: tuple[str, ...] = ()

@@ -1,37 +1,26 @@
-"""A folder or a plain tar of JPEG or PNG pictures as a video."""
+"""A folder or a plain tar of JPEG, PNG or WebP pictures as a video."""
 
 from __future__ import annotations
 
-import tarfile
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import av
 
 from shoal.errors import CheckpointUnusable, NoFrames, NotAVideo, TruncatedVideo
-from shoal.frames import natural_key
+from shoal.storage.frames import FRAME_NAMES, natural_key
+from worker.video.colour import colours_of
 from worker.video.frame import VideoInfo
+from worker.video.pictures import MAX_JPEG_BYTES, PNG_SIGNATURE, plain_jpeg, plain_png, plain_webp
 from worker.video.planes import Decoded, orientation_of
 from worker.video.position import Mark
-from worker.video.probe import Limits
+from worker.video.probe import VideoLimits
+from worker.video.tar import TarMember, TarReader
 
-CODECS = {".jpg": "mjpeg", ".jpeg": "mjpeg", ".png": "png"}
-MAX_PICTURE_BYTES = 1 << 28  # one compressed picture; more is no picture
-
-
-class Entry(NamedTuple):
-    """One picture, not yet read. In a folder ``offset`` is 0."""
-
-    name: str
-    offset: int
-    size: int
-
-
-def is_tar(path: Path) -> bool:
-    """Whether it is an uncompressed tar: 'ustar' at byte 257 (POSIX.1-1988 and later)."""
-    with path.open("rb") as file:
-        return file.read(262)[257:] == b"ustar"
+CODECS = {".jpg": "mjpeg", ".jpeg": "mjpeg", ".png": "png", ".webp": "webp"}
+MAX_NAMES_BYTES = 1 << 28  # of the list of names beside a fetched folder
 
 
 class PictureSequence:
@@ -47,15 +36,16 @@ class PictureSequence:
     """
 
     def __init__(
-        self, path: Path, limits: Limits, *, fps: float, allow_truncated: bool = False
+        self, path: Path, limits: VideoLimits, *, fps: float, allow_truncated: bool = False
     ) -> None:
         """List the pictures and decode the first.
 
         Raises:
-            NoFrames, NotAVideo, TruncatedVideo, UnsupportedFrameRate, VideoTooLarge: as the
-            names say.
+            NoFrames, NotAVideo, TruncatedVideo, UnsupportedFrameRate, VideoBomb, VideoTooLarge:
+            as the names say.
         """
         self.decode_errors = 0
+        self.left_out: tuple[str, ...] = ()
         self._next = 0  # index of the picture to read next
         self._path = path
         self._limits = limits
@@ -63,10 +53,11 @@ class PictureSequence:
         limits.check_rate(fps)
         self._entries, self.truncated = _list_folder(path) if path.is_dir() else _list_tar(path)
         if self.truncated and not allow_truncated:
-            raise TruncatedVideo(f"{path.name} is a tar that ends in the middle of a member")
+            raise TruncatedVideo(f"{path.name} is a tar that was cut off, or damaged")
         if not self._entries:
-            raise NoFrames(f"{path.name} holds no .jpg or .png pictures")
+            raise NoFrames(f"{path.name} holds no .jpg, .png or .webp pictures")
         limits.check_duration(len(self._entries) / fps)
+        self._names = _original_names(path, len(self._entries))
         self._file: BinaryIO | None = None if path.is_dir() else path.open("rb")
         try:
             self.info = self._describe()
@@ -87,7 +78,11 @@ class PictureSequence:
             if picture is None:
                 self.decode_errors += 1
             else:
-                yield Decoded(index, index / self._fps, picture, orientation_of(picture))
+                orientation, name = orientation_of(picture), self._name(index)
+                yield Decoded(index, index / self._fps, picture, orientation, name)
+
+    def _name(self, index: int) -> str:
+        return self._names[index] if self._names else self._entries[index].name
 
     def mark(self) -> Mark:
         """The place after the picture yielded last."""
@@ -123,11 +118,12 @@ class PictureSequence:
             fps=self._fps,
             duration_s=len(self._entries) / self._fps,
             frames=len(self._entries),
-            codec="png" if self._entries[0].name.lower().endswith(".png") else "jpeg",
+            codec=CODECS[Path(self._entries[0].name).suffix.lower()].replace("mjpeg", "jpeg"),
             rotation=orientation.degrees,
+            colours=colours_of(first),
         )
 
-    def _decode(self, entry: Entry) -> av.VideoFrame | None:
+    def _decode(self, entry: TarMember) -> av.VideoFrame | None:
         data = self._read(entry)
         self._limits.check_size(*_announced_size(data))
         codec = CODECS[Path(entry.name).suffix.lower()]
@@ -141,12 +137,25 @@ class PictureSequence:
             return None
         return pictures[0] if pictures else None
 
-    def _read(self, entry: Entry) -> bytes:
-        if self._file is None:
-            with (self._path / entry.name).open("rb") as file:
-                return file.read(MAX_PICTURE_BYTES)
-        self._file.seek(entry.offset)
-        return self._file.read(min(entry.size, MAX_PICTURE_BYTES))
+    def _read(self, entry: TarMember) -> bytes:
+        """The picture, without what its pixels do not need."""
+        if self._file is not None:
+            self._file.seek(entry.offset)
+            return _read_plain(self._file, entry.size)
+        path = self._path / entry.name
+        with path.open("rb") as file:
+            return _read_plain(file, path.stat().st_size)
+
+
+def _read_plain(file: BinaryIO, size: int) -> bytes:
+    start = file.tell()
+    signature = file.read(12)
+    file.seek(start)
+    if signature.startswith(PNG_SIGNATURE):
+        return plain_png(file, size)
+    data = file.read(min(size, MAX_JPEG_BYTES))
+    is_webp = signature[:4] == b"RIFF" and signature[8:] == b"WEBP"
+    return plain_webp(data) if is_webp else plain_jpeg(data)
 
 
 def _is_picture(name: str) -> bool:
@@ -154,47 +163,51 @@ def _is_picture(name: str) -> bool:
     return path.suffix.lower() in CODECS and not path.name.startswith(".")
 
 
-def _list_folder(path: Path) -> tuple[list[Entry], bool]:
+def _list_folder(path: Path) -> tuple[list[TarMember], bool]:
+    """The pictures in a folder, read from their start, and that none is missing."""
     entries = [
-        Entry(item.name, 0, 0)
+        TarMember(item.name, 0, 0)
         for item in path.iterdir()
         if _is_picture(item.name) and item.is_file() and not item.is_symlink()
     ]
-    return sorted(entries, key=lambda entry: natural_key(entry.name)), False
+    return _in_order(entries), False
 
 
-def _list_tar(path: Path) -> tuple[list[Entry], bool]:
-    """The pictures in a tar, and whether it was cut off."""
-    entries, size, cut_off = [], path.stat().st_size, False
+def _original_names(path: Path, count: int) -> list[str]:
+    """What the pictures of a folder are called where they come from, if that is noted beside it."""
+    noted = path.with_name(FRAME_NAMES)
+    if not path.is_dir() or not noted.is_file() or noted.stat().st_size > MAX_NAMES_BYTES:
+        return []
     try:
-        with tarfile.open(path, "r:") as tar:
-            while member := tar.next():
-                tar.members = []  # type: ignore[attr-defined]  # it would keep them all
-                if member.isreg() and not member.issparse() and _is_picture(member.name):
-                    entries.append(Entry(member.name, member.offset_data, member.size))
-            cut_off = not _ends_here(path, tar.offset)
-    except tarfile.ReadError:
-        cut_off = True
-    whole = [entry for entry in entries if entry.offset + entry.size <= size]
-    cut_off = cut_off or len(whole) < len(entries)
-    return sorted(whole, key=lambda entry: natural_key(entry.name)), cut_off
+        names = json.loads(noted.read_bytes())
+    except ValueError:
+        return []
+    is_sound = isinstance(names, list) and all(isinstance(each, str) for each in names)
+    return names if is_sound and len(names) == count else []
 
 
-def _ends_here(path: Path, offset: int) -> bool:
-    """Whether a block of zeros follows, as at the end of every whole tar (POSIX, pax format).
-
-    ``tarfile`` takes a header that cannot be read for the end as well.
-    """
+def _list_tar(path: Path) -> tuple[list[TarMember], bool]:
+    """The pictures in a tar, and whether it was cut off."""
+    size = path.stat().st_size
     with path.open("rb") as file:
-        file.seek(offset)
-        return file.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
+        tar = TarReader(file)
+        entries = [entry for entry in tar if _is_picture(entry.name)]
+    whole = [entry for entry in entries if entry.offset + entry.size <= size]
+    return _in_order(whole), not tar.ended or len(whole) < len(entries)
+
+
+def _in_order(entries: list[TarMember]) -> list[TarMember]:
+    return sorted(entries, key=lambda entry: natural_key(entry.name))
 
 
 def _announced_size(data: bytes) -> tuple[int, int]:
-    """Width and height in the header of a PNG or JPEG, (0, 0) if there is none.
+    """Width and height in the header of a PNG, JPEG or WebP, (0, 0) if there is none.
 
     PNG: the IHDR chunk. JPEG: the first frame header, SOF0 to SOF15 (ITU-T T.81, B.2.2).
+    WebP: the first chunk (RFC 9649, 2.5 to 2.7).
     """
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return _webp_size(data)
     if data[:8] == b"\x89PNG\r\n\x1a\n":
         return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
     position = 2
@@ -204,4 +217,21 @@ def _announced_size(data: bytes) -> tuple[int, int]:
             height, width = data[position + 5 : position + 7], data[position + 7 : position + 9]
             return int.from_bytes(width, "big"), int.from_bytes(height, "big")
         position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return 0, 0
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    match data[12:16]:
+        case b"VP8X":
+            width, height = data[24:27], data[27:30]
+            return int.from_bytes(width, "little") + 1, int.from_bytes(height, "little") + 1
+        case b"VP8L":  # after a byte of signature, 14 bits each
+            bits = int.from_bytes(data[21:25], "little")
+            return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+        case b"VP8 ":  # after three bytes of frame tag and three of start code, 14 bits each
+            width, height = data[26:28], data[28:30]
+            return (
+                int.from_bytes(width, "little") & 0x3FFF,
+                int.from_bytes(height, "little") & 0x3FFF,
+            )
     return 0, 0

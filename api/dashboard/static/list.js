@@ -1,13 +1,13 @@
-// The list of videos: filters without the empty ones, and what is done to all that are found.
+// The list of videos: submits only the filters that are set, and runs the bulk actions.
 
-import { confirmed, tell } from "./actions.js";
+import { confirmed, notify } from "./actions.js";
 import { request } from "./http.js";
 
 const form = document.getElementById("filters");
 form.addEventListener("submit", () => {
   for (const field of form.elements) if (field.name && !field.value) field.disabled = true;
 });
-// Back from the next page, the fields are wanted again.
+// When the browser restores this page from its cache, enable the fields again.
 window.addEventListener("pageshow", () => {
   for (const field of form.elements) field.disabled = false;
 });
@@ -15,13 +15,13 @@ form.elements.cause.addEventListener("change", () => form.requestSubmit());
 
 const bulk = document.getElementById("bulk");
 const status = document.getElementById("bulk-status");
+let isRunning = false;
 bulk.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-bulk]");
-  if (!button || !(await confirmed(button.dataset.confirm))) return;
-  const buttons = bulk.querySelectorAll("button");
-  buttons.forEach((each) => { each.disabled = true; });
+  if (!button || isRunning || !(await confirmed(button.dataset))) return;
+  isRunning = true;
   const body = { action: button.dataset.bulk, filter: JSON.parse(bulk.dataset.filter), cursor: "" };
-  const done = body.action === "retry" ? "queued again" : "cancelled";
+  const done = { retry: "requeued", cancel: "cancelled", delete: "being deleted" }[body.action];
   let changed = 0;
   try {
     do {
@@ -32,7 +32,7 @@ bulk.addEventListener("click", async (event) => {
     } while (body.cursor);
     document.dispatchEvent(new Event("shoal:changed"));
   } catch (problem) {
-    tell(`${problem.message} ${problem.hint}`);
+    notify(`${problem.message} ${problem.hint}`);
   }
-  buttons.forEach((each) => { each.disabled = false; });
+  isRunning = false;
 });

@@ -1,48 +1,86 @@
-// Keeps a page true: <body data-live> names a stream of events, each with the new content of the
-// elements that have changed. The first event of a connection has them all, so after a break the
-// page catches up by itself.
+// Live updates: <body data-live> has the URL of a server-sent event stream. Each event carries the new
+// content of the elements that changed. The first event of a connection carries all of them, so the
+// page catches up after a reconnect.
 
-const address = document.body.dataset.live;
+import { Idiomorph } from "./idiomorph/idiomorph.esm.js";
+
+const SILENT_MS = 12_000; // the server says something every 5 s
+const RETRY_MS = 2000;
+
+const url = document.body.dataset.live;
 const status = document.getElementById("connection");
+const waiting = new Map(); // id of a region -> content that is not shown yet
+let isPressed = false;
 let source;
+let silence;
+
+// --- what is shown ------------------------------------------------------------------------------------
 
 function show(regions) {
   for (const [id, content] of Object.entries(regions)) {
-    const region = document.getElementById(id);
-    if (region) replace(region, content);
+    if (document.getElementById(id)) waiting.set(id, content);
     else document.dispatchEvent(new CustomEvent(`shoal:${id}`, { detail: JSON.parse(content) }));
+  }
+  showWaiting();
+}
+
+// Nothing changes under a pressed pointer or key, or a selection: the click or the text would be lost.
+function showWaiting() {
+  if (isPressed) return;
+  for (const [id, content] of waiting) {
+    const region = document.getElementById(id);
+    if (isSelected(region)) continue;
+    waiting.delete(id);
+    patch(region, content);
   }
 }
 
-// The content comes from the server's own templates, which escape what they show.
-function replace(region, content) {
+function isSelected(region) {
+  const selection = document.getSelection();
+  return !selection.isCollapsed && selection.containsNode(region, true);
+}
+
+// The content comes from the server's own templates, which escape every value.
+function patch(region, content) {
   const next = document.createElement("template");
   next.innerHTML = content;
-  if (next.innerHTML === region.innerHTML) return; // or pictures would flicker, and what is scrolled jump
-  const open = [...region.querySelectorAll("details")].map((details) => details.open);
-  const ids = new Map([...region.querySelectorAll("details[id]")].map((each) => [each.id, each.open]));
-  const focused = region.contains(document.activeElement) ? focusPath(region) : null;
-  region.innerHTML = content;
-  region.querySelectorAll("details").forEach((details, index) => {
-    const known = details.id ? ids.get(details.id) : open[index];
-    if (known !== undefined) details.open = known;
-  });
-  if (focused) region.querySelector(focused)?.focus({ preventScroll: true });
+  const focused = document.activeElement;
+  const wasInside = region.contains(focused);
+  Idiomorph.morph(region, next.content, { morphStyle: "innerHTML", callbacks });
+  if (!wasInside || document.activeElement === focused) return;
+  if (focused.isConnected) return focused.focus({ preventScroll: true }); // it was moved
+  region.tabIndex = -1; // it is gone: the keyboard goes on from here
+  region.focus({ preventScroll: true });
 }
 
-// How to find the element with the focus again: a live update must not take it from the keyboard.
-function focusPath(region) {
-  const element = document.activeElement;
-  if (element.id) return `#${CSS.escape(element.id)}`;
-  const href = element.getAttribute("href");
-  if (href) return `a[href="${CSS.escape(href)}"]`;
-  const all = [...region.querySelectorAll(element.tagName)];
-  return element.tagName === "SUMMARY" && element.parentElement.id
-    ? `#${CSS.escape(element.parentElement.id)} > summary`
-    : all.length === 1 ? element.tagName : null;
+const callbacks = {
+  // What is typed or chosen stays.
+  beforeNodeMorphed: (old) => !(old === document.activeElement && old.matches("input, select, textarea")),
+  // What the user has opened or closed stays, and pictures that are drawn: see thumbs.js.
+  beforeAttributeUpdated: (name, element) => !(name === "open" && element.matches("details")) && !element.matches("[data-thumb]"),
+};
+
+function press() {
+  isPressed = true;
 }
+
+// The click comes after the pointer or key is up.
+function release() {
+  setTimeout(() => {
+    isPressed = false;
+    showWaiting();
+  });
+}
+
+for (const name of ["pointerdown", "keydown"]) document.addEventListener(name, press, true);
+for (const name of ["pointerup", "pointercancel", "dragend", "keyup"]) document.addEventListener(name, release, true);
+window.addEventListener("blur", release);
+document.addEventListener("selectionchange", showWaiting);
+
+// --- the connection -----------------------------------------------------------------------------------
 
 function state(text, kind) {
+  if (status.textContent === text) return; // screen readers announce what is written
   status.textContent = text;
   status.className = `connection ${kind}`;
   status.hidden = false;
@@ -50,26 +88,57 @@ function state(text, kind) {
 
 function connect() {
   source?.close();
-  source = new EventSource(address);
+  source = new EventSource(url);
+  hear();
   source.addEventListener("message", (event) => {
+    hear();
     state("live", "good");
     show(JSON.parse(event.data));
   });
-  source.addEventListener("away", () => state("Redis does not answer", "bad"));
-  source.addEventListener("gone", () => {
-    source.close();
-    state("this video is forgotten by now", "bad");
+  source.addEventListener("here", hear);
+  source.addEventListener("away", () => {
+    hear();
+    state("Server cannot reach its database – retrying…", "bad");
   });
+  source.addEventListener("gone", () => {
+    disconnect();
+    state(url.includes("/batches/") ? "This batch has expired (retention period)." : "This video has expired (retention period).", "bad");
+  });
+  source.addEventListener("left", () => location.reload()); // to the login
   source.addEventListener("error", () => {
-    state("no connection, trying again", "bad");
-    if (source.readyState === EventSource.CLOSED) setTimeout(connect, 2000);
+    state("Connection lost – reconnecting…", "bad");
+    if (source.readyState === EventSource.CLOSED) refused();
   });
 }
 
+function disconnect() {
+  clearTimeout(silence);
+  source?.close();
+}
+
+// A frozen server keeps the connection open and says nothing.
+function hear() {
+  clearTimeout(silence);
+  silence = setTimeout(() => {
+    state("No answer from the server – reconnecting…", "bad");
+    connect();
+  }, SILENT_MS);
+}
+
+// An EventSource does not tell the status it was refused with.
+async function refused() {
+  disconnect();
+  const giveUp = new AbortController();
+  const answer = await fetch(url, { signal: giveUp.signal }).catch(() => null);
+  giveUp.abort();
+  if (answer?.status === 401) location.reload(); // to the login
+  else silence = setTimeout(connect, RETRY_MS);
+}
+
 document.addEventListener("shoal:changed", connect);
-// A page that nobody looks at asks for nothing.
+// A hidden page closes its connection.
 document.addEventListener("visibilitychange", () => {
-  if (document.hidden) source?.close();
+  if (document.hidden) disconnect();
   else connect();
 });
 connect();

@@ -1,43 +1,48 @@
-// The form of a new video: files go to /uploads, everything to /videos.
+// The form for new videos: uploads the files, then submits to /videos, or several to /batches.
 
-import { Problem, answer, request } from "./http.js";
+import { Problem, request } from "./http.js";
+import * as preview from "./preview.js";
+import * as uploads from "./uploads.js";
 
 const form = document.getElementById("new");
-const drop = document.getElementById("drop");
 const file = document.getElementById("file");
-const fileText = document.getElementById("file-text");
 const uri = document.getElementById("uri");
 const prompts = document.getElementById("prompts");
 const chips = document.getElementById("prompt-chips");
 const problemBox = document.getElementById("problem");
 const submit = document.getElementById("submit");
-const uploading = document.getElementById("uploading");
-const uploadText = document.getElementById("upload-text");
-let asked = 0;
+const batchName = document.getElementById("batch-name");
+let latestRequest = 0;
+let engines = [];
 
-// --- the video ------------------------------------------------------------------------------
+// --- video ------------------------------------------------------------------------------
 
-for (const name of ["dragenter", "dragover"]) {
-  drop.addEventListener(name, (event) => {
-    event.preventDefault();
-    drop.classList.add("over");
-  });
+function otherVideo() {
+  const { files, url } = sources();
+  const isBatch = files.length + Boolean(url) > 1 || isPattern(url);
+  batchName.closest("label").hidden = !isBatch;
+  batchName.placeholder = isBatch ? nameOfBatch(files, url) : "";
+  preview.forget();
 }
-for (const name of ["dragleave", "drop"]) {
-  drop.addEventListener(name, () => drop.classList.remove("over"));
-}
-drop.addEventListener("drop", (event) => {
-  event.preventDefault();
-  file.files = event.dataTransfer.files;
-  file.dispatchEvent(new Event("change"));
-});
-file.addEventListener("change", () => {
-  const names = [...file.files].map((each) => each.name);
-  fileText.textContent = names.length ? names.join(", ") : "Drop videos here or choose them";
-  drop.classList.toggle("full", names.length > 0);
-});
 
-// --- what to find ---------------------------------------------------------------------------
+function sources() {
+  return { files: uploads.chosen(), url: uri.value.trim() };
+}
+
+function isPattern(url) {
+  return /[*?[]/.test(url) && !/^https?:/i.test(url);
+}
+
+function nameOfBatch(files, url) {
+  const first = files[0]?.name ?? url;
+  const others = files.length + Boolean(url) - 1;
+  return others ? `${first} and ${others} more` : first;
+}
+
+uploads.setUp(otherVideo);
+uri.addEventListener("change", otherVideo);
+
+// --- prompts ---------------------------------------------------------------------------
 
 function words() {
   return prompts.value.split(",").map((each) => each.trim().replace(/\s+/g, " ")).filter(Boolean);
@@ -52,19 +57,20 @@ function showChips() {
   }));
 }
 
-// What an engine cannot do is greyed, with the reason.
-async function askEngines() {
+// Disable the engines that cannot answer the prompts, and show the reason.
+async function updateEngines() {
   const query = new URLSearchParams(words().map((word) => ["prompt", word]));
-  const number = ++asked;
+  const number = ++latestRequest;
   const { items } = await request("GET", `/engines?${query}`);
-  if (number !== asked) return; // typed on
+  if (number !== latestRequest) return; // a newer request is under way
+  engines = items;
   for (const engine of items) {
     const label = form.querySelector(`[data-engine="${CSS.escape(engine.name)}"]`);
     const radio = label.querySelector("input");
     const workers = `${engine.workers} worker${engine.workers === 1 ? "" : "s"}`;
     const idle = !engine.workers && engine.name !== "auto" && items[0].workers > 0;
     label.querySelector(".why").textContent =
-      engine.reason || (engine.workers ? workers : "no worker runs it now");
+      engine.reason || (engine.workers ? workers : "no worker available");
     radio.disabled = Boolean(engine.reason) || idle;
     label.classList.toggle("off", radio.disabled);
     label.title = engine.reason ? engine.hint : "";
@@ -72,9 +78,16 @@ async function askEngines() {
       form.querySelector("[data-engine=auto] input").checked = true;
     }
   }
+  useEngine();
 }
 
-// A redaction is for who must not show the rest.
+function useEngine() {
+  preview.useEngine(engines.find((each) => each.name === form.elements.engine.value));
+}
+
+for (const radio of form.elements.engine) radio.addEventListener("change", useEngine);
+
+// Strict redaction cannot be combined with outputs that show the original picture.
 form.querySelector("[data-output=redact]").addEventListener("change", (event) => {
   if (!event.target.checked) return;
   for (const each of form.querySelectorAll("[data-output=overlay], [data-output=webm-alpha], [data-output=crops]")) {
@@ -86,10 +99,10 @@ let waiting;
 prompts.addEventListener("input", () => {
   showChips();
   clearTimeout(waiting);
-  waiting = setTimeout(() => askEngines().catch(showProblem), 250);
+  waiting = setTimeout(() => updateEngines().catch(showProblem), 250);
 });
 
-// --- send -----------------------------------------------------------------------------------
+// --- submit -----------------------------------------------------------------------------------
 
 function options() {
   const values = {};
@@ -101,56 +114,58 @@ function options() {
   values.engine = form.elements.engine.value;
   values.outputs = [...form.querySelectorAll("[data-output]:checked")].map((each) => each.dataset.output);
   if (!values.outputs.length) values.outputs = ["masks"];
-  if (values.outputs.includes("redact")) delete values.sample_fps; // it hides on every frame
+  if (values.outputs.includes("redact")) delete values.sample_fps; // redaction processes every frame
   return values;
 }
 
-// XMLHttpRequest, since fetch does not tell how far an upload is.
-function upload(video, onProgress) {
-  return new Promise((resolve, reject) => {
-    const sending = new XMLHttpRequest();
-    sending.open("PUT", `/uploads/${encodeURIComponent(video.name)}`);
-    sending.upload.addEventListener("progress", (event) => onProgress(event.loaded / event.total));
-    sending.addEventListener("load", () => {
-      try {
-        resolve(answer(sending.status, sending.responseText).uri);
-      } catch (problem) {
-        reject(problem);
-      }
-    });
-    sending.addEventListener("error", () => {
-      reject(new Problem({ detail: "The upload was cut off.", code: "api_unreachable", hint: "Try again." }));
-    });
-    sending.send(video);
-  });
+// The video that a preview shows: the first one.
+async function source() {
+  const { files, url } = sources();
+  if (!files.length && !url) throw refusal("Add a video file or a URL.");
+  const problem = uploads.refusalOf(files.slice(0, 1));
+  if (problem) throw refusal(problem);
+  if (files.length) return uploads.store(files[0]);
+  if (isPattern(url)) throw refusal("A preview is of one video, not of a pattern.");
+  return url;
 }
 
+// What is asked for, of whichever videos. Refuses what the API would, before anything is uploaded.
+async function work() {
+  const { files, url } = sources();
+  const asked = { prompts: words(), options: options(), ...preview.visual() };
+  if (form.elements.priority.value) asked.priority = form.elements.priority.value;
+  const isVisual = "objects" in asked || "exemplars" in asked;
+  if (!asked.prompts.length && !isVisual) throw refusal('Enter at least one prompt, for example "person".');
+  if (!files.length && !url) throw refusal("Add a video file or a URL.");
+  if (isVisual && files.length + Boolean(url) > 1) throw refusal("What you pointed at is in one video. Submit the others separately.");
+  const problem = uploads.refusalOf(files);
+  if (problem) throw refusal(problem);
+  if (files.length) await request("POST", "/videos/check", { uri: "upload", ...asked });
+  return asked;
+}
+
+// Gives the page of what was submitted.
 async function send() {
-  const wanted = { prompts: words(), options: options() };
-  if (!wanted.prompts.length) throw refusal("What is to be found?", "Give a prompt, such as person.");
-  const files = [...file.files];
-  const address = uri.value.trim();
-  if (!files.length && !address) throw refusal("Which video?", "Drop a file, or give an address.");
-  const jobs = [];
-  for (const [index, each] of files.entries()) {
-    uploading.hidden = false;
-    const stored = await upload(each, (part) => {
-      uploading.querySelector("progress").value = part;
-      uploadText.textContent = `${each.name}${files.length > 1 ? ` (${index + 1} of ${files.length})` : ""}`;
-    });
-    jobs.push(await request("POST", "/videos", { uri: stored, ...wanted }));
+  const asked = await work();
+  const { files, url } = sources();
+  const uris = [];
+  for (const each of files) uris.push(await uploads.store(each));
+  const globs = isPattern(url) ? [url] : [];
+  if (url && !globs.length) uris.push(url);
+  let page;
+  if (uris.length === 1 && !globs.length) {
+    const single = { ...asked, options: { sample_fps: "auto", ...asked.options } };
+    page = `/ui/videos/${(await request("POST", "/videos", { uri: uris[0], ...single })).id}`;
+  } else {
+    const name = (batchName.value.trim() || nameOfBatch(files, url)).slice(0, batchName.maxLength);
+    page = `/ui/batches/${(await request("POST", "/batches", { uris, globs, name, ...asked })).id}`;
   }
-  if (/[*?[]/.test(address)) {
-    const batch = await request("POST", "/batches", { globs: [address], ...wanted });
-    location.href = `/ui/batches/${batch.id}`;
-    return;
-  }
-  if (address) jobs.push(await request("POST", "/videos", { uri: address, ...wanted }));
-  location.href = jobs.length === 1 ? `/ui/videos/${jobs[0].id}` : "/ui/videos";
+  await uploads.finish(files);
+  return page;
 }
 
-function refusal(detail, hint) {
-  return new Problem({ detail, hint, code: "invalid_request" });
+function refusal(detail) {
+  return new Problem({ detail, hint: "", code: "invalid_request" });
 }
 
 function showProblem(problem) {
@@ -163,17 +178,35 @@ function showProblem(problem) {
   problemBox.scrollIntoView({ block: "nearest" });
 }
 
+function failed(problem) {
+  if (problem.code !== "cancelled") showProblem(problem); // the user has done that
+}
+
+function setBusy(isBusy) {
+  submit.disabled = file.disabled = uri.disabled = isBusy;
+}
+
+window.addEventListener("pageshow", (event) => {
+  if (event.persisted) setBusy(false); // one came back to the page, which was kept
+});
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
-  submit.disabled = true;
   problemBox.hidden = true;
+  setBusy(true);
   try {
-    await send();
+    location.href = await send();
   } catch (problem) {
-    showProblem(problem);
-    submit.disabled = false;
-    uploading.hidden = true;
+    failed(problem);
+    setBusy(false);
   }
 });
 
-askEngines().catch(showProblem);
+preview.setUp({
+  prompts: words,
+  engine: () => form.elements.engine.value,
+  source,
+  values: options,
+  onProblem: failed,
+  clearProblem: () => { problemBox.hidden = true; },
+});
+updateEngines().catch(showProblem);

@@ -1,32 +1,48 @@
-// The overlay: the whole of it, or while the video is at work its finished parts one after the
-// other. A part's times are those of the whole video.
+// Plays the overlay or redacted video, or while the video is being processed the finished segments of
+// the overlay in order.
+// Timestamps within a segment are those of the whole video.
 
 const stage = document.getElementById("stage");
 const video = stage.querySelector("video");
 const none = document.getElementById("no-video");
 const note = document.getElementById("playing");
+const bell = document.getElementById("notify");
 let player = { whole: "", parts: [], state: "" };
-let part = -1; // index of the one that is shown; -1: the whole, or none yet
+let segment = -1; // index of the segment that is shown; -1: the whole video, or none yet
 let isWhole = false;
+const title = document.title;
+const ENDS = { succeeded: "✓", failed: "✗", cancelled: "✗" };
 
 function update(next) {
+  if (ENDS[next.state] && player.state && player.state !== next.state) tell(next.state);
   player = next;
   if (player.whole) {
     if (!isWhole) showWhole();
-  } else if (player.parts.length && part < 0 && !isWhole) {
-    showPart(0, false);
-  } else if (video.ended && part + 1 < player.parts.length) {
-    showPart(part + 1, true); // it has waited for this one
+  } else if (player.parts.length && segment < 0 && !isWhole) {
+    showSegment(0, false);
+  } else if (video.ended && segment + 1 < player.parts.length) {
+    showSegment(segment + 1, true); // continue with the new segment
   }
-  if (!player.whole && isWhole) location.reload(); // retried
+  if (!player.whole && isWhole) location.reload(); // the video was retried
   describe();
 }
 
+// The title, and a notification if that was asked for, say in the background when the video is done.
+function tell(state) {
+  document.title = `${ENDS[state]} ${title}`;
+  if (window.Notification?.permission === "granted") new Notification(title, { body: state });
+}
+
+bell.addEventListener("click", async () => {
+  await Notification.requestPermission();
+  describe();
+});
+
 function showWhole() {
-  const at = part >= 0 ? video.currentTime : 0;
-  const plays = part >= 0 && !video.paused;
+  const at = segment >= 0 ? video.currentTime : 0;
+  const plays = segment >= 0 && !video.paused;
   isWhole = true;
-  part = -1;
+  segment = -1;
   show(player.whole);
   video.addEventListener("loadedmetadata", () => {
     if (at) video.currentTime = Math.min(at, video.duration);
@@ -34,10 +50,10 @@ function showWhole() {
   }, { once: true });
 }
 
-function showPart(index, plays) {
-  part = index;
+function showSegment(index, plays) {
+  segment = index;
   show(player.parts[index]);
-  if (plays) video.play().catch(() => {}); // a browser that wants a click first will get one
+  if (plays) video.play().catch(() => {}); // the browser may require a click first
 }
 
 function show(url) {
@@ -46,21 +62,33 @@ function show(url) {
 }
 
 function describe() {
-  const plays = Boolean(player.whole) || part >= 0;
+  const plays = Boolean(player.whole) || segment >= 0;
   none.hidden = plays;
-  stage.hidden = !plays && player.state === "failed"; // its cause is what matters then
-  none.textContent = {
-    queued: "It waits for a worker. The first part plays here as soon as it is finished.",
-    running: "The first part plays here as soon as it is finished.",
-    failed: "Nothing of it was finished.",
-    cancelled: "It was cancelled: there is nothing to play.",
-  }[player.state] ?? "There is no overlay.";
-  note.textContent = part >= 0 ? `Part ${part + 1} of ${player.parts.length} finished so far` : "";
-  note.hidden = part < 0;
+  stage.hidden = !plays && player.state === "failed"; // the error is shown instead
+  write(none, explain());
+  write(note, segment >= 0 ? `Segment ${segment + 1} of ${player.parts.length} (still processing)` : "");
+  note.hidden = segment < 0;
+  bell.hidden = window.Notification?.permission !== "default" || player.state in ENDS;
+}
+
+// Screen readers announce a status that is written anew, even if it says the same.
+function write(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+// Why nothing plays, and when something will.
+function explain() {
+  const { state, follows } = player;
+  if (state === "cancelled") return "Cancelled.";
+  if (state === "failed") return "Failed before any output was produced.";
+  if (!follows) return "No overlay or redacted video was requested.";
+  if (state === "succeeded") return "The video is not among the results.";
+  const what = follows === "segments" ? "A preview appears here once the first segment is ready." : "The video appears here when it is finished.";
+  return state === "queued" ? `Waiting for a worker. ${what}` : what;
 }
 
 video.addEventListener("ended", () => {
-  if (part >= 0 && part + 1 < player.parts.length) showPart(part + 1, true);
+  if (segment >= 0 && segment + 1 < player.parts.length) showSegment(segment + 1, true);
   describe();
 });
 video.addEventListener("timeupdate", () => {
@@ -83,10 +111,52 @@ document.addEventListener("click", (event) => {
   }
 });
 
+// A link to a moment: #t=12.5, in seconds.
+function seekToLink() {
+  const at = Number(new URLSearchParams(location.hash.slice(1)).get("t"));
+  if (!location.hash.startsWith("#t=") || !Number.isFinite(at)) return;
+  if (video.readyState) seek(at);
+  else video.addEventListener("loadedmetadata", () => seek(at), { once: true });
+}
+window.addEventListener("hashchange", seekToLink);
+
+// "," and "." go one frame back and on.
+document.addEventListener("keydown", (event) => {
+  const step = { ",": -1, ".": 1 }[event.key];
+  if (!step || video.hidden || event.target.closest("input, select, textarea")) return;
+  video.pause();
+  video.currentTime = Math.max(0, video.currentTime + step / (player.fps || 25));
+});
+
 function seek(seconds) {
+  if (video.hidden) return;
   video.currentTime = seconds;
   video.scrollIntoView({ block: "nearest" });
 }
 
+// --- the timeline ---------------------------------------------------------------------------------
+
+const objects = document.getElementById("objects");
+
+objects.addEventListener("change", (event) => {
+  if (event.target.id === "zoom") objects.style.setProperty("--zoom", event.target.value);
+});
+
+// The arrow keys go through the appearances of an object, and up and down through the objects.
+objects.addEventListener("keydown", (event) => {
+  const button = event.target.closest("[data-spans]");
+  if (!button) return;
+  const starts = JSON.parse(button.dataset.spans).map(([start]) => start);
+  const at = video.currentTime;
+  if (event.key === "ArrowRight") seek(starts.find((start) => start > at + 0.05) ?? starts.at(-1));
+  else if (event.key === "ArrowLeft") seek(starts.findLast((start) => start < at - 0.05) ?? starts[0]);
+  else if (event.key === "ArrowUp" || event.key === "ArrowDown") {
+    const all = [...objects.querySelectorAll("[data-spans]")];
+    all[all.indexOf(button) + (event.key === "ArrowDown" ? 1 : -1)]?.focus();
+  } else return;
+  event.preventDefault();
+});
+
 document.addEventListener("shoal:player", (event) => update(event.detail));
 update(JSON.parse(stage.dataset.player));
+seekToLink();

@@ -9,11 +9,12 @@ import typer
 from autoscaler import pool
 from autoscaler.service import serve
 from autoscaler.settings import get_scale_settings
-from shoal.cli.session import Session, ShoalGroup
+from shoal.cli.session import CliSession, ShoalGroup
 
 app = typer.Typer(
     cls=ShoalGroup,
-    help="As many Shoal workers as there is work for. All settings are **SHOAL_...** variables.",
+    help="Scale Shoal workers by queue depth. All settings are **SHOAL_...** environment "
+    "variables.",
     rich_markup_mode="markdown",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
@@ -24,17 +25,18 @@ app.add_typer(pool.app, name="pool")
 
 @app.callback()
 def start(ctx: typer.Context) -> None:
-    """What every command shares."""
-    ctx.obj = Session("", "")
+    """Options of every command."""
+    ctx.obj = CliSession("", "")
 
 
 @app.command()
 def run(
     launcher: Annotated[
-        str, typer.Option(help="sky or local.", envvar="SHOAL_SCALE_LAUNCHER", metavar="NAME")
+        str,
+        typer.Option(help="Launcher: sky or local.", envvar="SHOAL_SCALE_LAUNCHER", metavar="NAME"),
     ] = "sky",
 ) -> None:
-    """Run the controller here, until SIGINT or SIGTERM. Several may run: one decides."""
+    """Run the controller until SIGINT or SIGTERM. Several can run; one is the leader."""
     if launcher not in ("sky", "local"):
         raise typer.BadParameter("There are sky and local.", param_hint="--launcher")
     serve(get_scale_settings().model_copy(update={"launcher": launcher}))

@@ -1,9 +1,9 @@
 """The loop: look at the queue and at what there is, decide, launch or cancel consumers.
 
-It launches consumers and cancels PENDING ones, and nothing else: it never resizes a pool (a resize
-at run time can end busy machines) and never ends a consumer that has a machine. A consumer ends by
-itself when no job has come for a while. Its memory is in SkyPilot and in Redis, so that it may be
-stopped, killed and replaced at any time.
+It launches consumers, cancels PENDING ones and has those beyond the cap drain, and nothing else: it
+never resizes a pool (a resize at run time can end busy machines) and never ends a consumer that has
+a video. A consumer ends by itself when no job has come for a while. Its memory is in SkyPilot and
+in Redis, so that it may be stopped, killed and replaced at any time.
 """
 
 from __future__ import annotations
@@ -17,21 +17,23 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import cast
 
+from autoscaler import drain
 from autoscaler.history import History
 from autoscaler.journal import Journal
 from autoscaler.launchers.base import ConsumerState, Fleet, Launcher
 from autoscaler.leader import Leader
 from autoscaler.rule import Limits, Plan, Seen, decide
 from autoscaler.settings import ScaleSettings
-from shoal import scaling
 from shoal.errors import LauncherUnavailable, RedisUnavailable
-from shoal.queue import JobQueue, redis_errors
-from shoal.records import Depth, now
-from shoal.scaling import Action, ScalingStatus
+from shoal.model.record import Depth, now
+from shoal.model.scaling import Action, ScalingStatus
+from shoal.queue import scaling
+from shoal.queue.connection import redis_errors
+from shoal.queue.queue import JobQueue
 
 log = logging.getLogger("autoscaler")
 
-LEADER_TTL_S = 300.0  # longer than what two calls of a launcher may take
+LEADER_TTL_S = 30.0  # how long after a leader was killed another one waits
 STATUS_TTL_S = 300.0
 
 
@@ -52,6 +54,7 @@ class Controller:
         self.clock = clock
         self.name = f"{socket.gethostname()}-{os.getpid()}"
         self.leader = Leader(queue.redis, queue.name, LEADER_TTL_S)
+        self._leads = False
         self.history = History(settings.start_timeout_s)
         self.journal = Journal(queue.redis, queue.name, STATUS_TTL_S)
 
@@ -66,7 +69,8 @@ class Controller:
                     log.warning("%s", error)
                 stop.wait(max(0.0, self.settings.tick_s - (time.monotonic() - started)))
         finally:
-            self.launcher.close()
+            if self._leads:  # else its workers are another one's
+                self.launcher.close()
             self.leader.release()
 
     def tick(self) -> None:
@@ -75,34 +79,42 @@ class Controller:
         Raises:
             RedisUnavailable
         """
-        if not self.leader.hold():
+        self._leads = self.leader.hold()
+        if not self._leads:
             self.journal.stands_by()
             return
-        with redis_errors():
-            depth = self.queue.depth()
-            cap = scaling.read_cap(self.queue.redis, self.queue.name)
-        cap = self.settings.cap if cap is None else min(cap, self.settings.cap)
         try:
-            fleet = self.launcher.observe()
+            fleet = self.launcher.observe()  # which takes its time: the queue is looked at after it
+            depth, cap = self._demand()
             self._act(depth, fleet, cap)
         except LauncherUnavailable as error:
             # Whoever has a machine works on; the next look may go better.
+            depth, cap = self._demand()
             self._write(depth, None, cap, "away", f"{error} ({error.hint})")
+
+    def _demand(self) -> tuple[Depth, int]:
+        """The queue, and the most machines that there may be."""
+        with redis_errors():
+            depth = self.queue.depth()
+            cap = scaling.read_cap(self.queue.redis, self.queue.name)
+        return depth, self.settings.cap if cap is None else min(cap, self.settings.cap)
 
     def _act(self, depth: Depth, fleet: Fleet, cap: int) -> None:
         at = self.clock()
         self.history.look(fleet, at)
         stuck = len(self.history.stuck_starting(at))
         waiting = [c.id for c in fleet.consumers if c.state == ConsumerState.PENDING]
+        queued, running = depth.work
         seen = Seen(
-            queued=depth.queued,
-            running=depth.running,
+            queued=queued,
+            running=running,
             machines=fleet.machines - stuck,
             ready=max(0, fleet.ready - stuck),
             pending=len(waiting),
             started=len(fleet.consumers) - len(waiting) - stuck,
             target=fleet.target,
             pooled=fleet.pooled,
+            paused=depth.paused,
         )
         plan = decide(seen, self._limits(cap - stuck))
         if at < self.history.paused_until:
@@ -113,6 +125,9 @@ class Controller:
             plan = _replacing(plan, len(lame))
         if stuck:
             plan = replace(plan, reason=f"{plan.reason}; {stuck} never started and do not count")
+        if plan.drain:
+            told = self._drain(fleet, plan.drain)
+            plan = replace(plan, reason=f"{plan.reason}; {told} consumers end after their video")
         launched, cancelled = self._carry_out(plan, waiting)
         action = cast(Action, plan.action)
         outcome = seen, plan, fleet
@@ -138,8 +153,14 @@ class Controller:
             cancel=seen.pending,
             action="paused",
             reason=f"machines or consumers keep failing: no new ones for {left:.0f} s; "
-            f"'sky jobs queue' and 'sky jobs pool status' name them; {plan.reason}",
+            f"'shoal pool status' tells why; {plan.reason}",
         )
+
+    def _drain(self, fleet: Fleet, surplus: int) -> int:
+        """Have ``surplus`` consumers end after their video, idle ones first; how many were told."""
+        started = [c for c in fleet.consumers if c.state != ConsumerState.PENDING and c.worker]
+        with redis_errors():
+            return drain.surplus(self.queue, [c.worker for c in started], surplus)
 
     def _carry_out(self, plan: Plan, waiting: list[str]) -> tuple[int, int]:
         """Cancel the last that came to wait, launch what is missing; how many of each."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,8 +18,7 @@ from shoal.errors import DeploymentError
 from shoal.settings import Settings
 
 NO_POOL = "none"
-SECRETS = ("SHOAL_REDIS_URL", "HF_TOKEN")
-LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+QUEUE_ADDRESS = "SHOAL_REDIS_URL"
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Deployment:
     pool: str
     image: str = ""
     max_workers: int | None = None
-    idle_exit_s: float = 300
+    idle_exit_s: float = 120
     price_per_hour: float = 0
 
     @classmethod
@@ -60,8 +60,15 @@ class Deployment:
         return None if self.pool == NO_POOL else self.pool
 
     def machines(self) -> dict[str, Any]:
-        """``pool.yaml`` with image, size and bucket: what 'pool up' applies."""
+        """``pool.yaml`` with image, size and bucket: what 'pool up' applies.
+
+        Its setup opens the bucket as consumers do: it has their secrets, but the queue's address.
+        """
         config = read_yaml(self.files / "pool.yaml")
+        of_consumers = read_yaml(self.files / "worker.yaml").get("secrets") or {}
+        config["secrets"] = {
+            name: value for name, value in of_consumers.items() if name != QUEUE_ADDRESS
+        } | (config.get("secrets") or {})
         config["name"] = self.pool
         if self.image:
             config["resources"]["image_id"] = f"docker:{self.image.removeprefix('docker:')}"
@@ -145,41 +152,63 @@ _Blocks.add_representer(
 )
 
 
-def read_secrets(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What consumers must know and no file holds.
+def read_secrets(
+    deployment: Deployment, environment: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """The secrets that the files name without a value: no file holds them.
 
     Raises:
-        DeploymentError: one is missing, or could not work from another machine.
+        DeploymentError: one is missing (SkyPilot would refuse each start), or could not work from
+            another machine.
     """
-    secrets = {name: environment.get(name, "") for name in SECRETS}
+    named = (deployment.consumer().get("secrets") or {}) | deployment.machines()["secrets"]
+    secrets = {name: environment.get(name, "") for name, value in named.items() if value is None}
     if missing := [name for name, value in secrets.items() if not value]:
         raise DeploymentError(
-            f"{' and '.join(missing)} must be set",
-            hint="export SHOAL_REDIS_URL='rediss://...' and HF_TOKEN='hf_...', the token of an "
+            f"{' and '.join(missing)} must be set: secrets of {deployment.files}",
+            hint="Export each of them, or take those that you do not need out of pool.yaml and "
+            "worker.yaml. SHOAL_REDIS_URL begins with rediss://; HF_TOKEN is the token of an "
             "account that may read facebook/sam3.",
         )
-    address = urlsplit(secrets["SHOAL_REDIS_URL"])
+    if QUEUE_ADDRESS in secrets:
+        _check_address(secrets[QUEUE_ADDRESS])
+    return secrets
+
+
+def _check_address(url: str) -> None:
+    address = urlsplit(url)
     if address.scheme != "rediss":
         raise DeploymentError(
             "SHOAL_REDIS_URL must begin with rediss://",
             hint="Workers come from other networks: without TLS, password and jobs are readable.",
         )
-    if address.hostname in LOOPBACK:
+    if _is_here(address.hostname or ""):
         raise DeploymentError(
             f"SHOAL_REDIS_URL points to {address.hostname}, which is each worker's own machine",
             hint="Use an address that workers in the cloud can reach.",
         )
-    return secrets
+
+
+def _is_here(host: str) -> bool:
+    """Whether a host is the machine itself, wherever it is looked up."""
+    host = host.rstrip(".")
+    try:
+        ip = ip_address(host)
+    except ValueError:
+        return host in ("", "localhost") or host.endswith(".localhost")
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    return ip.is_loopback or ip.is_unspecified
 
 
 def check_values(deployment: Deployment) -> None:
     """
     Raises:
-        DeploymentError: image or bucket are not filled in.
+        DeploymentError: image or bucket are not filled in. A pool.yaml without an image is for
+            machines that come with Shoal.
     """
     config = deployment.machines()
     image = str(config["resources"].get("image_id", ""))
-    if not image or "your-org" in image:
+    if "your-org" in image:
         raise DeploymentError(
             "there is no image for the workers yet",
             hint="Build it (Dockerfile.worker), push it, and name it by --image.",

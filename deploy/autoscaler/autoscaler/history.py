@@ -37,10 +37,11 @@ class History:
         self._count_failures(fleet, now)
 
     def _count_failures(self, fleet: Fleet, now: float) -> None:
+        failures = frozenset(fleet.failures)
         if self._known is None:
-            self._known = fleet.failures
-        self._failures += len(fleet.failures - self._known)
-        self._known |= fleet.failures
+            self._known = failures
+        self._failures += len(failures - self._known)
+        self._known |= failures
         if any(
             state == ConsumerState.RUNNING and now - since > STEADY_S
             for state, since in self._since.values()

@@ -7,9 +7,9 @@ import logging
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from redis import Redis
 
-from shoal import scaling
-from shoal.queue import redis_errors
-from shoal.scaling import ScalingDecision, ScalingStatus
+from shoal.model.scaling import ScalingDecision, ScalingStatus
+from shoal.queue import scaling
+from shoal.queue.connection import redis_errors
 
 log = logging.getLogger("autoscaler")
 

@@ -1,4 +1,4 @@
-"""``shoal pool``: the machines, from the cloud account to none."""
+"""``shoal pool``: manages a pool of machines with SkyPilot."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from redis import Redis
 
+from autoscaler import drain
 from autoscaler.deployment import Deployment, Offer, as_yaml, check_values, read_secrets
 from autoscaler.launchers.base import ConsumerState, Fleet
 from autoscaler.launchers.skypilot import SkyLauncher, find_pool
@@ -15,34 +16,34 @@ from autoscaler.preflight import check_pool, load_sdk
 from autoscaler.sdk import Sdk
 from autoscaler.service import serve
 from autoscaler.settings import get_scale_settings
-from shoal import scaling
+from shoal import formatting
 from shoal.cli import output
 from shoal.cli.session import Json
 from shoal.errors import DeploymentError, StateConflict
-from shoal.queue import connect, redis_errors
+from shoal.queue import scaling
+from shoal.queue.connection import connect, redis_errors
+from shoal.queue.queue import open_queue
 from shoal.settings import get_settings
 
-app = typer.Typer(
-    help="Machines in the cloud for Shoal's workers, by SkyPilot.", no_args_is_help=True
-)
+app = typer.Typer(help="Manage a pool of cloud GPUs with SkyPilot.", no_args_is_help=True)
 
 Files = Annotated[
-    Path | None, typer.Option(help="Folder with pool.yaml and worker.yaml.", metavar="DIR")
+    Path | None, typer.Option(help="Directory with pool.yaml and worker.yaml.", metavar="DIR")
 ]
 Image = Annotated[
     str,
     typer.Option(
-        help="The workers' container image.", envvar="SHOAL_WORKER_IMAGE", metavar="IMAGE"
+        help="Container image of the workers.", envvar="SHOAL_WORKER_IMAGE", metavar="IMAGE"
     ),
 ]
 MaxWorkers = Annotated[
-    int | None, typer.Option(min=1, help="Machines, at most. [default: as in pool.yaml]")
+    int | None, typer.Option(min=1, help="Maximum number of machines. [default: as in pool.yaml]")
 ]
 
 
 @app.command()
 def render(files: Files = None, image: Image = "", max_workers: MaxWorkers = None) -> None:
-    """Print what **up** would apply, and the offers for it. Needs no account and no secrets."""
+    """Print what **up** would apply, with prices. Needs neither an account nor secrets."""
     deployment = _deployment(files, image, max_workers)
     machines = deployment.machines()
     offers = check_pool(load_sdk(), machines, dict.fromkeys(machines["secrets"], "unset"))
@@ -56,17 +57,17 @@ def up(
     image: Image = "",
     max_workers: MaxWorkers = None,
     apply_only: Annotated[
-        bool, typer.Option("--apply-only", help="The controller runs elsewhere.")
+        bool, typer.Option("--apply-only", help="Do not run the controller.")
     ] = False,
 ) -> None:
-    """Start the pool, and the controller that fills and empties it, until Ctrl-C.
+    """Start the pool, and run the controller that scales it until Ctrl-C.
 
     All that can be checked is checked before anything starts.
     """
     deployment = _deployment(files, image, max_workers)
     scale = get_scale_settings()
     check_values(deployment)
-    secrets = read_secrets()
+    secrets = read_secrets(deployment)
     sdk, machines = load_sdk(), deployment.machines()
     offers = check_pool(sdk, machines, secrets)
     sdk.task(deployment.consumer(), secrets)
@@ -74,7 +75,7 @@ def up(
     output.err.print(_table(offers))
     if deployment.pool_name:
         _apply(sdk, deployment, machines, secrets)
-        output.advise(
+        output.suggest(
             f"the pool {deployment.pool_name} is up; it has no machine until there is work"
         )
     with redis_errors():
@@ -89,7 +90,7 @@ def up(
 
 @app.command()
 def status(json: Json = False) -> None:
-    """What there is, and what the controller makes of it."""
+    """Show machines, consumers and the last decision of the controller."""
     deployment = _deployment(None, "", None)
     fleet = _launcher(load_sdk(), deployment).observe()
     with redis_errors():
@@ -104,40 +105,53 @@ def status(json: Json = False) -> None:
         "pool": deployment.pool,
         "machines": f"{fleet.machines}, {fleet.ready} of them ready",
         "consumers": f"{len(fleet.consumers) - waiting} on a machine, {waiting} pending",
-        "failed": ", ".join(sorted(fleet.failures)) or "none",
+        "failed": "\n".join(f"{name}: {why}" for name, why in fleet.failures.items()) or "none",
         "controller": "none runs",
     }
     if seen.status:
         facts["controller"] = (
-            f"{seen.status.action}, {output.ago(seen.status.at)}: {seen.status.reason}"
+            f"{seen.status.action}, {formatting.ago(seen.status.at)}: {seen.status.reason}"
         )
     output.out.print(output.facts(dict(facts)))
 
 
 @app.command()
 def scale(
-    cap: Annotated[int, typer.Argument(min=0, help="Machines, at most; 0: no new ones.")],
+    cap: Annotated[
+        int, typer.Argument(min=0, help="Maximum number of machines; 0 = scale to zero.")
+    ],
 ) -> None:
-    """Change the most machines there may be. Busy ones work on; the pool itself is not touched.
+    """Change the maximum number of machines. Surplus workers exit when their video is finished;
+    videos that are queued wait. The pool is not resized.
 
     It cannot go beyond what the pool was started with: for that, 'up' again with --max-workers
-    when no consumer is at work.
+    when no consumer is running.
     """
+    queue = open_queue(get_settings(), _redis())
     with redis_errors():
-        scaling.set_cap(_redis(), get_settings().queue, cap)
-    output.advise(f"at most {cap} machines from the controller's next look on")
+        scaling.set_cap(queue.redis, queue.name, cap)
+        if cap == 0:
+            drain.everyone(queue)  # the controller's next look may be a minute away
+    output.suggest(
+        f"at most {cap} machines from the controller's next look on; consumers beyond end after "
+        "their video, and idle machines some minutes later"
+    )
 
 
 @app.command()
 def down(
     force: Annotated[
-        bool, typer.Option("--force", help="Even though consumers are at work: others continue.")
+        bool,
+        typer.Option(
+            "--force",
+            help="Delete the pool while consumers are running; their videos are requeued.",
+        ),
     ] = False,
 ) -> None:
-    """End the pool with all its machines.
+    """Delete the pool with all its machines.
 
     Raises:
-        StateConflict: consumers are at work.
+        StateConflict: consumers are running.
     """
     deployment = _deployment(None, "", None)
     if deployment.pool_name is None:
@@ -145,7 +159,7 @@ def down(
     sdk = load_sdk()
     _refuse_if_busy(_launcher(sdk, deployment).observe(), force)
     sdk.ask("jobs.pool_down", [deployment.pool_name])
-    output.advise(f"the pool {deployment.pool_name} is going down")
+    output.suggest(f"the pool {deployment.pool_name} is going down")
 
 
 def _apply(
@@ -153,7 +167,7 @@ def _apply(
 ) -> None:
     """
     Raises:
-        StateConflict: it exists and is at work. To apply then may end busy machines.
+        StateConflict: it exists and is busy. Applying it again may terminate busy machines.
     """
     if find_pool(sdk, deployment.pool):
         _refuse_if_busy(_launcher(sdk, deployment).observe(), force=False)
@@ -167,7 +181,7 @@ def _refuse_if_busy(fleet: Fleet, force: bool) -> None:
     started = [c.id for c in fleet.consumers if c.state != ConsumerState.PENDING]
     if started and not force:
         raise StateConflict(
-            f"the pool is at work: {output.counted(len(started), 'consumer')}",
+            f"the pool is busy: {formatting.counted(len(started), 'consumer')}",
             hint="'shoal pool scale 0' lets them finish; 'shoal pool status' tells when.",
         )
 
@@ -200,5 +214,5 @@ def _plain(fleet: Fleet) -> dict[str, Any]:
         "ready": fleet.ready,
         "target": fleet.target,
         "consumers": [{"id": c.id, "state": c.state} for c in fleet.consumers],
-        "failures": sorted(fleet.failures),
+        "failures": dict(fleet.failures),
     }

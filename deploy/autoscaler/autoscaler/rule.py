@@ -3,8 +3,11 @@
 A *machine* is a worker of a SkyPilot pool (or, without a pool, of a job of its own), a *consumer*
 the job that runs ``shoal worker`` on one. SkyPilot's pool autoscaler sees nothing of our queue:
 it looks at the number of consumers that are PENDING. Above its threshold of 1 it adds a machine
-every 20 s, at 1 it holds, and without any it lets go of all machines that have no consumer. So the
-number of PENDING consumers is the one lever there is: 2 to grow, 1 to hold, 0 to shrink.
+every 20 s, at 1 it holds, and without any for a while it lets go of all machines that have no
+consumer. So the number of PENDING consumers is the one lever there is: 2 to grow, 1 to hold, 0 to
+shrink. It is slow: a look and a launch take a minute and more where SkyPilot is busy. Hence the
+long ``downscale_delay_seconds`` of ``pool.yaml``, and, while machines boot, one PENDING consumer
+more than the ready machines take.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ GROW, HOLD, SHRINK = 2, 1, 0  # PENDING consumers, for a pool with queue_length_
 class Seen:
     """What there is, at one moment."""
 
-    queued: int  # jobs that wait
+    queued: int  # jobs that wait for a worker, not for others of their source
     running: int  # jobs on a worker
     machines: int  # that exist or are being made; failed ones are not among them
     ready: int  # of those, the ones that could run a consumer now
@@ -27,6 +30,7 @@ class Seen:
     started: int  # consumers on a machine
     target: int | None = None  # machines that the pool's autoscaler aims at, where it says so
     pooled: bool = True  # whether machines come from a pool, or each with its consumer
+    paused: bool = False  # no worker takes a job
 
 
 @dataclass(frozen=True)
@@ -50,23 +54,25 @@ class Limits:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do about it: launch consumers, or cancel PENDING ones."""
+    """What to do about it: launch consumers, cancel PENDING ones, have others end."""
 
     want: int  # machines that the work justifies, within the limits
     pending: int  # consumers that should be PENDING
     launch: int
     cancel: int
+    drain: int  # consumers beyond the cap, which end after the video that they have
     action: str  # grow, hold, start or shrink; idle: there is nothing
     reason: str
 
 
 def decide(seen: Seen, limits: Limits) -> Plan:
     """The number of consumers that should be PENDING now, and why."""
-    work = seen.queued + seen.running
+    work = seen.running + (0 if seen.paused else seen.queued)
     needed = ceil(work / limits.jobs_per_worker)
     most, limit = limits.machines
     want = min(needed, most)
-    why = f"{seen.queued} queued and {seen.running} running jobs want {needed} machines"
+    paused = " in a paused queue" if seen.paused else ""
+    why = f"{seen.queued} queued and {seen.running} running jobs{paused} want {needed} machines"
     if needed > most:
         why += f", the {limit} allows {most}"
     action, pending = (_of_pool if seen.pooled else _without_pool)(seen, want)
@@ -75,6 +81,7 @@ def decide(seen: Seen, limits: Limits) -> Plan:
         pending=pending,
         launch=max(0, pending - seen.pending),
         cancel=max(0, seen.pending - pending),
+        drain=max(0, seen.started - limits.cap),
         action=action,
         reason=f"{why}; there are {seen.machines}, {seen.ready} of them ready, "
         f"with {seen.started} consumers",
@@ -85,12 +92,13 @@ def _of_pool(seen: Seen, want: int) -> tuple[str, int]:
     # Ready machines that lack a consumer get one each, whatever the pool makes of it.
     unmanned = max(0, min(want, seen.ready) - seen.started)
     if want > seen.machines:
-        return "grow", max(GROW, unmanned)
+        # From a target of none, one PENDING consumer makes one machine, and no second one.
+        return "grow", HOLD if want == 1 and not seen.target else GROW + unmanned
     if seen.machines > seen.ready and want > seen.started:
-        return "hold", max(HOLD, unmanned)  # without it the pool would end machines that boot
+        return "hold", HOLD + unmanned  # without it the pool would end machines that boot
     if unmanned:
         return "start", unmanned
-    if 0 < seen.started <= want:
+    if 0 < seen.started <= want and seen.machines <= want:
         return _poised(seen)
     return ("shrink" if seen.machines else "idle"), SHRINK
 

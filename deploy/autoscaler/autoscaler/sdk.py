@@ -38,7 +38,7 @@ class Sdk:
             # It takes apart what it is given.
             task = self.library.Task.from_yaml_config(deepcopy(config), secrets_overrides=named)
             task.validate()
-        except (ValueError, RuntimeError, ImportError) as error:
+        except Exception as error:  # SkyPilot's own classes share no base
             raise refused(config, error) from error
         return task
 

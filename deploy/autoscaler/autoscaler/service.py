@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import signal
+import socket
 import threading
 from dataclasses import replace
 from types import FrameType
 
 from prometheus_client import start_http_server
-from rich.console import Console
 
 from autoscaler.controller import Controller
 from autoscaler.deployment import Deployment, read_secrets
 from autoscaler.launchers.base import Launcher
-from autoscaler.launchers.local import LocalLauncher
+from autoscaler.launchers.local import LocalLauncher, worker_command
 from autoscaler.settings import ScaleSettings
-from shoal import logs
-from shoal.cli.stack import StackLog
-from shoal.queue import connect, open_queue
+from shoal import logging as logs
+from shoal.queue.connection import connect
+from shoal.queue.queue import open_queue
 from shoal.settings import get_settings
 
 
@@ -43,9 +43,10 @@ def make_launcher(scale: ScaleSettings, deployment: Deployment | None) -> Launch
     settings = get_settings()
     if scale.launcher == "local":
         return LocalLauncher(
+            worker_command(scale.worker),
+            settings.data_dir / "autoscaler" / socket.gethostname() / settings.queue,
             idle_exit_s=scale.idle_exit_s,
             grace_s=settings.grace_s,
-            log_line=StackLog(Console(stderr=True)),
         )
     from autoscaler.launchers.skypilot import SkyLauncher
     from autoscaler.preflight import load_sdk
@@ -53,7 +54,7 @@ def make_launcher(scale: ScaleSettings, deployment: Deployment | None) -> Launch
     deployment = replace(
         deployment or Deployment.of(settings, scale), price_per_hour=scale.price_per_hour
     )
-    consumer, secrets, sdk = deployment.consumer(), read_secrets(), load_sdk()
+    consumer, secrets, sdk = deployment.consumer(), read_secrets(deployment), load_sdk()
     sdk.task(consumer, secrets)
     return SkyLauncher(
         consumer, secrets, pool=deployment.pool_name, job_name=deployment.job_name, sdk=sdk

@@ -18,9 +18,10 @@ class ScaleSettings(BaseSettings):
     launcher: Literal["sky", "local"] = "sky"
     pool: str = Field("shoal", pattern=r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$")  # or "none"
     files: Path | None = None  # folder with pool.yaml and worker.yaml; a checkout has its own
+    worker: str = ""  # of --launcher local: the 'shoal' that starts workers; empty: it is found
     cap: int = Field(10, ge=0)  # machines, at most; 'shoal pool scale' lowers it at run time
     jobs_per_worker: float = Field(1.0, gt=0)  # more: fewer machines, longer waits
-    idle_exit_s: float = Field(300, gt=0)  # a consumer ends after so long without a job
+    idle_exit_s: float = Field(120, gt=0)  # a consumer ends after so long without a job
     price_per_hour: float = Field(0, ge=0, validation_alias="SHOAL_HOURLY_PRICE")  # of a machine
     budget_per_hour: float = Field(0, ge=0)  # no growth beyond it; 0: none
     tick_s: float = Field(20, gt=0)  # a decision this often

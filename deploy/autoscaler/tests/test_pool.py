@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,15 @@ from autoscaler import pool
 from autoscaler.cli import app
 from autoscaler.sdk import Sdk
 from autoscaler.settings import get_scale_settings
-from shoal import scaling
-from shoal.embedded.stack import free_port
-from shoal.embedded.valkey import find_server
-from shoal.queue import JobQueue, connect
+from shoal.local.valkey import find_server
+from shoal.model.worker import WorkerInfo
+from shoal.queue import scaling
+from shoal.queue.connection import connect
+from shoal.queue.queue import JobQueue
+from shoal.queue.workers import announce, list_workers
 from shoal.settings import Settings, get_settings
 from tests.fake_sky import FakeSky, Job, Machine
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +49,6 @@ class Server(FakeSky):
 
     applied: list[tuple[Any, str]]
     down: list[str]
-    exists: bool
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -52,17 +56,10 @@ class Server(FakeSky):
         self.Task = sky.Task
         self.jobs.pool_apply = self._apply
         self.jobs.pool_down = lambda names: lambda: self.down.extend(names)
-        status = self.jobs.pool_status
-        self.jobs.pool_status = lambda names: status(names) if self.exists else _none_yet
 
     def _apply(self, task: Any, name: str, mode: Any) -> Any:
         assert mode.value == "rolling"
         return lambda: self.applied.append((task, name))
-
-
-def _none_yet() -> None:
-    """What SkyPilot answers in an account that never had a pool."""
-    raise sky.exceptions.ClusterNotUpError("No in-progress managed jobs.", cluster_status=None)
 
 
 @pytest.fixture
@@ -130,16 +127,25 @@ def test_up_says_a_wrong_gpu_before_anything_starts(server: Server, tmp_path: Pa
 
 def test_a_pool_at_work_is_not_applied_again(server: Server) -> None:
     server.exists = True
-    server.all_jobs = [Job(1, "shoal-worker-shoal", "shoal", "RUNNING")]
+    server.all_jobs = [Job(1, "shoal-worker-shoal", "shoal", "RUNNING", waits=False)]
     server.machines = [Machine(1, 0, "READY")]
     refused = shoal_pool("up", "--image", "a/b:1", "--apply-only")
     assert refused.exit_code == 5
-    assert "the pool is at work: 1 consumer" in refused.stderr
+    assert "the pool is busy: 1 consumer" in refused.stderr
     assert server.applied == []
     assert shoal_pool("down").exit_code == 5
     assert server.down == []
     assert shoal_pool("down", "--force").exit_code == 0
     assert server.down == ["shoal"]
+
+
+@pytest.mark.parametrize("status", ["PENDING", "STARTING", "RECOVERING", "CANCELLING"])
+def test_a_pool_with_waiting_consumers_may_be_applied(server: Server, status: str) -> None:
+    """Whatever they are called at the moment: none has a machine."""
+    server.exists = True
+    server.all_jobs = [Job(1, "shoal-worker-shoal", "shoal", status)]
+    assert shoal_pool("up", "--image", "a/b:1", "--apply-only").exit_code == 0
+    assert len(server.applied) == 1
 
 
 def test_status(server: Server) -> None:
@@ -150,7 +156,7 @@ def test_status(server: Server) -> None:
     assert "machine 2" in shown.stdout
     assert "none runs" in shown.stdout
     document = json.loads(shoal_pool("status", "--json").stdout)
-    assert document["fleet"]["failures"] == ["machine 2"]
+    assert "sky jobs pool logs shoal 2" in document["fleet"]["failures"]["machine 2"]
 
 
 def test_no_pool(server: Server) -> None:
@@ -166,6 +172,30 @@ def test_scale_is_a_word_to_the_controller(server: Server, redis: Redis) -> None
     assert server.applied == []
     assert shoal_pool("up", "--image", "a/b:1", "--apply-only").exit_code == 0
     assert scaling.read_cap(redis, "shoal") is None
+
+
+def test_scaled_to_zero_the_consumers_drain_at_once(server: Server, redis: Redis) -> None:
+    """And nobody else: a worker that someone runs by hand is not the pool's."""
+    for name in ("sky7-machine-12-0a1b2c3d", "skyline-12-0a1b2c3d", "desk-12-0a1b2c3d"):
+        info = WorkerInfo(name=name, host="machine", pid=12, started_at=0, state="busy")
+        announce(redis, "shoal", info, 60)
+    assert shoal_pool("scale", "1").exit_code == 0
+    assert not any(worker.draining for worker in list_workers(redis, "shoal"))
+    assert shoal_pool("scale", "0").exit_code == 0
+    draining = [worker.name for worker in list_workers(redis, "shoal") if worker.draining]
+    assert draining == ["sky7-machine-12-0a1b2c3d"]
+
+
+def test_skypilot_does_not_take_over_the_log() -> None:
+    """It adds a handler to the root logger when it is loaded: without times, and with secrets."""
+    code = (
+        "import logging; from autoscaler.preflight import load_sdk; load_sdk();"
+        "logging.getLogger('autoscaler').warning('at rediss://:hunter2secret@queue:6380/0')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    (line,) = [line for line in done.stderr.splitlines() if "queue:6380" in line]
+    assert re.match(r"\d\d:\d\d:\d\d WARNING autoscaler", line)
+    assert "hunter2secret" not in line
 
 
 def test_a_server_that_is_away(server: Server) -> None:

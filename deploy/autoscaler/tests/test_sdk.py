@@ -42,7 +42,9 @@ def test_names_of_states_and_fields() -> None:
     assert names >= skypilot.FAILED
     assert {status.value for status in replicas.terminal_statuses()} & skypilot.ALIVE == set()
     jobs_states = {status.value for status in job_state.ManagedJobStatus}
-    assert skypilot.STATES.keys() <= jobs_states
+    assert jobs_states >= skypilot.STATES
+    assert jobs_states >= fake_sky.FINISHED
+    assert fake_sky.ALIVE == skypilot.ALIVE
     assert set(skypilot.FAILED_JOBS) <= {
         s.value for s in job_state.ManagedJobStatus.failure_statuses()
     }

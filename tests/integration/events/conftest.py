@@ -11,7 +11,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from shoal.queue import JobQueue
+from shoal.queue.queue import JobQueue
 from shoal.settings import Settings
 from tests.events import ACCOUNT, AUDIENCE, TOPIC, Internet, Signer
 from tests.serving import served

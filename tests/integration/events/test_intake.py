@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 import pytest
@@ -13,16 +14,18 @@ from starlette.testclient import TestClient
 from api.app import create_app
 from api.events.inbox import Inbox
 from api.events.senders import Senders
+from api.storage_calls import StorageCalls
 from api.submitter import Submitter
-from shoal.embedded.stack import free_port
-from shoal.queue import JobQueue, open_queue
-from shoal.rules_file import RulesFile
+from shoal.ingest.rules_file import RulesFile
+from shoal.queue.queue import JobQueue, open_queue
 from shoal.settings import Settings
 from tests import events
 from tests.buckets import forget_clients
 from tests.events import KEY, Internet, Signer, payload
 from tests.integration.events.conftest import BEARER, gcs, s3
 from tests.integration.test_api_videos import code_of
+from tests.ports import free_port
+from tests.serving import waiting
 
 
 def test_an_event_of_google_becomes_a_job(
@@ -71,7 +74,7 @@ def test_duplicates_in_any_order_and_at_once_are_one_job_each(
     assert {answer.status_code for answer in answers} == {200}
     assert sum(answer.json()["queued"] for answer in answers) == 5
     assert queue.depth().queued == 5
-    assert queue.redis.llen(queue.rq.key) == 5
+    assert len(waiting(queue)) == 5
 
 
 def test_an_event_that_comes_late_does_not_revive_a_cancelled_job(
@@ -221,9 +224,11 @@ def test_a_redis_that_is_away_asks_the_sender_to_try_again(
     senders = Senders(strict, internet.transport())
     away = strict.model_copy(update={"redis_url": f"redis://127.0.0.1:{port}/0"})
     submitter = Submitter(away, queue)
-    app.state.inbox = Inbox(senders, RulesFile(strict), queue, submitter, strict)
+    storage = StorageCalls()
+    app.state.inbox = Inbox(senders, RulesFile(strict), queue, submitter, strict, storage)
     google = {"authorization": f"Bearer {signer.token()}"}
-    http = TestClient(app, "http://shoal", raise_server_exceptions=False)  # without a lifespan
+    # Without a lifespan. Its responses are those of httpx or of httpx2, whichever is installed.
+    http: Any = TestClient(app, "http://shoal", raise_server_exceptions=False)
     for answer in (
         http.post("/events/s3", json=payload("s3_records"), headers=BEARER),
         http.post("/events/gcs", json=payload("gcs_pubsub_push"), headers=google),

@@ -14,7 +14,7 @@ import pytest
 
 from api.events import oidc
 from api.events.senders import Senders
-from shoal.queue import JobQueue
+from shoal.queue.queue import JobQueue
 from shoal.settings import Settings
 from tests.events import Internet, Signer, payload
 from tests.integration.events.conftest import BEARER, gcs, posting, s3
@@ -133,7 +133,7 @@ def test_secrets_are_compared_in_constant_time(
     "token", ["x", "a.b.c", "e30.e30.", "eyJhbGciOiJub25lIn0.e30.", "W10.W10.AA", "\xff.\xfe.x"]
 )
 def test_what_is_no_token_is_refused(http: httpx.Client, token: str) -> None:
-    headers = {"authorization": f"Bearer {token}".encode("latin-1")}
+    headers = httpx.Headers({"authorization": f"Bearer {token}"}, encoding="latin-1")
     answer = http.post("/events/gcs", json=payload("gcs_pubsub_push"), headers=headers)
     assert code_of(answer) == (401, "bad_event_sender")
 
@@ -162,7 +162,7 @@ def test_only_an_event_token_opens_the_plain_way(http: httpx.Client, token: str)
         answer = http.post(
             "/events/s3",
             json=payload("s3_records"),
-            headers={"authorization": header.encode("latin-1")},
+            headers=httpx.Headers({"authorization": header}, encoding="latin-1"),
         )
         assert code_of(answer) == (401, "bad_event_sender")
 

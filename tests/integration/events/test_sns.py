@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import httpx
 import pytest
 
-from shoal.queue import JobQueue
+from shoal.queue.queue import JobQueue
 from shoal.settings import Settings
 from tests.events import CERTIFICATE, TOPIC, Internet, Signer
 from tests.integration.events.conftest import BEARER, posting, s3
@@ -69,7 +72,7 @@ def test_a_subscription_is_confirmed_with_sns_alone(
     assert internet.asked == [CERTIFICATE]
 
 
-FORGED = {
+FORGED: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "other account": lambda real: real | {"TopicArn": TOPIC.replace("123456789012", "1")},
     "signed for another type": lambda real: real | {"Type": "SubscriptionConfirmation"},
     "unsigned field moved in": lambda real: real | {"MessageId": "x"},

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
@@ -20,6 +20,7 @@ class Consumer:
 
     id: str
     state: ConsumerState
+    worker: str = ""  # how the names of its workers begin
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,10 @@ class Fleet:
     """What there is. Machines that have failed do not count, though their names may linger."""
 
     machines: int
-    ready: int
-    consumers: tuple[Consumer, ...]
+    ready: int  # those of a consumer that is being cancelled are not
+    consumers: tuple[Consumer, ...]  # the oldest first
     target: int | None = None  # machines that a pool aims at
-    failures: frozenset[str] = frozenset()  # names of machines and consumers that failed
+    failures: Mapping[str, str] = field(default_factory=dict)  # machines and consumers, and why
     pooled: bool = True
 
 

@@ -7,7 +7,7 @@ are known by their name, so that a controller that was restarted finds those of 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from autoscaler.launchers.base import Consumer, ConsumerState, Fleet
@@ -17,16 +17,14 @@ from shoal.errors import LauncherUnavailable
 FAILED_WITHIN_S = 3600.0  # failed consumers are looked for among those launched since
 
 ALIVE = {"PENDING", "PROVISIONING", "STARTING", "READY", "NOT_READY"}
-FAILED = {"FAILED", "FAILED_PROVISION", "FAILED_INITIAL_DELAY", "FAILED_PROBING"}
-STATES = {
-    "PENDING": ConsumerState.PENDING,
-    "STARTING": ConsumerState.STARTING,
-    "RUNNING": ConsumerState.RUNNING,
-    "RECOVERING": ConsumerState.STARTING,  # without a pool: its next machine is being made
-    "WINDING_DOWN": ConsumerState.RUNNING,
-}
+FAILED = {"FAILED", "FAILED_PROVISION", "FAILED_INITIAL_DELAY", "FAILED_PROBING", "FAILED_CLEANUP"}
+# A consumer that waits for a machine of a pool is PENDING, and every few seconds STARTING (or
+# RECOVERING, if it has lost one) while SkyPilot looks for a free machine. So these do not tell
+# whether it has one.
+UNSETTLED = {"PENDING", "STARTING", "RECOVERING"}
+STATES = UNSETTLED | {"RUNNING", "WINDING_DOWN"}
 FAILED_JOBS = ["FAILED", "FAILED_SETUP", "FAILED_PRECHECKS", "FAILED_NO_RESOURCE"]
-FIELDS = ["job_id", "job_name", "status", "pool"]
+FIELDS = ["job_id", "job_name", "status", "pool", "failure_reason"]
 
 
 class SkyLauncher:
@@ -52,24 +50,30 @@ class SkyLauncher:
     # --- the protocol ----------------------------------------------------------------------------
 
     def observe(self) -> Fleet:
-        consumers = tuple(
-            Consumer(str(job.job_id), STATES[state])
-            for job in self._jobs()
-            if (state := _name(job.status)) in STATES
-        )
-        failures = {f"consumer {job.job_id}" for job in self._failed_jobs()}
+        jobs = self._jobs()
+        failures = {
+            f"consumer {job.job_id}": " ".join(str(job.failure_reason or _name(job.status)).split())
+            for job in self._failed_jobs()
+        }
         if self._pool is None:
+            consumers = [_consumer(job, _name(job.status) != "PENDING") for job in jobs]
             started = sum(consumer.state != ConsumerState.PENDING for consumer in consumers)
-            return Fleet(started, started, consumers, failures=frozenset(failures), pooled=False)
+            return Fleet(started, started, tuple(consumers), failures=failures, pooled=False)
         pool = self._status(self._pool)
-        rows = [(row["replica_id"], _name(row["status"])) for row in pool["replica_info"]]
-        failures |= {f"machine {number}" for number, status in rows if status in FAILED}
+        rows = pool["replica_info"]
+        for row in rows:
+            if (status := _name(row["status"])) in FAILED:
+                failures[f"machine {row['replica_id']}"] = _cause(status, self._pool, row)
+        taken = _taken(rows)
+        ours = {job.job_id for job in jobs}
+        ready = [row for row in rows if _name(row["status"]) == "READY"]
         return Fleet(
-            machines=sum(status in ALIVE for _, status in rows),
-            ready=sum(status == "READY" for _, status in rows),
-            consumers=consumers,
+            machines=sum(_name(row["status"]) in ALIVE for row in rows),
+            # Those that only a consumer has which is being cancelled will be free soon.
+            ready=sum(not (used := _used_by(row)) or bool(used & ours) for row in ready),
+            consumers=tuple(_consumer(job, job.job_id in taken) for job in jobs),
             target=pool.get("target_num_replicas"),
-            failures=frozenset(failures),
+            failures=failures,
         )
 
     def launch(self) -> None:
@@ -78,9 +82,15 @@ class SkyLauncher:
         self._sdk.ask("jobs.launch", task, name=self._job_name, pool=self._pool, num_jobs=num_jobs)
 
     def cancel(self, ids: Sequence[str]) -> int:
-        # Asked again, as late as can be: one that got a machine since must not be cancelled.
-        pending = [job.job_id for job in self._jobs() if _name(job.status) == "PENDING"]
-        chosen = [job_id for job_id in pending if str(job_id) in ids]
+        # Check again, as late as can be: one that got a machine since must not be cancelled.
+        jobs = self._jobs()
+        taken = _taken(self._status(self._pool)["replica_info"]) if self._pool else set()
+        waiting = UNSETTLED if self._pool else {"PENDING"}
+        chosen = [
+            job.job_id
+            for job in jobs
+            if str(job.job_id) in ids and _name(job.status) in waiting and job.job_id not in taken
+        ]
         if chosen:
             self._sdk.ask("jobs.cancel", job_ids=chosen)
         return len(chosen)
@@ -98,8 +108,9 @@ class SkyLauncher:
         )
 
     def _jobs(self) -> list[Any]:
-        """Our consumers that have not ended."""
-        return self._queue(skip_finished=True)
+        """Our consumers that have not ended and are not about to, the oldest first."""
+        jobs = [job for job in self._queue(skip_finished=True) if _name(job.status) in STATES]
+        return sorted(jobs, key=lambda job: int(job.job_id))
 
     def _failed_jobs(self) -> list[Any]:
         since = time.time() - FAILED_WITHIN_S
@@ -128,6 +139,29 @@ def find_pool(sdk: Sdk, name: str) -> dict[str, Any] | None:
     except NothingLaunchedYet:
         return None
     return found[0] if found else None
+
+
+def _consumer(job: Any, has_machine: bool) -> Consumer:
+    if _name(job.status) not in UNSETTLED:
+        state = ConsumerState.RUNNING
+    else:
+        state = ConsumerState.STARTING if has_machine else ConsumerState.PENDING
+    return Consumer(str(job.job_id), state, worker=f"sky{job.job_id}-")
+
+
+def _taken(rows: Iterable[dict[str, Any]]) -> set[int]:
+    """The jobs that have one of the machines. A lost machine's row still names its job."""
+    return {job for row in rows if _name(row["status"]) in ALIVE for job in _used_by(row)}
+
+
+def _used_by(row: dict[str, Any]) -> set[int]:
+    return set(row.get("used_by") or ())
+
+
+def _cause(status: str, pool: str, row: dict[str, Any]) -> str:
+    if status == "FAILED_CLEANUP":
+        return "could not be ended and may still be billed: look for it in the cloud's console"
+    return f"{status}, see 'sky jobs pool logs {pool} {row['replica_id']}'"
 
 
 def _name(status: Any) -> str:

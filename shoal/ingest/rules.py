@@ -1,0 +1,374 @@
+"""``rules.toml``: which uploads become jobs, and with which prompts. The first match applies.
+
+[[rule]]
+name = "soccer"
+bucket = "gs://matches"                 # or s3://..., az://..., or a folder: file:///srv/videos
+key = "soccer/**/*.mp4"
+prompts = ["soccer player", "ball"]
+options = { sample_fps = 5 }
+results = "gs://matches-results/soccer" # default: SHOAL_RESULTS
+callback = "https://example.com/hook"   # optional webhook URL
+priority = "low"                        # high, normal or low; also weight = 3, max_running = 10
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+
+from shoal.errors import (
+    InvalidOption,
+    InvalidOutput,
+    InvalidRules,
+    InvalidVisualPrompt,
+    ShoalError,
+)
+from shoal.ingest.submissions import validate_for_many
+from shoal.model import globs
+from shoal.model.job import Options
+from shoal.model.prompts import (
+    MAX_VISUAL_PROMPTS,
+    Exemplar,
+    VisualPrompt,
+    clean_exemplars,
+    clean_objects,
+    clean_prompts,
+)
+from shoal.model.share import DEFAULT, RULE, Level, MaxRunning, Share, Weight
+from shoal.model.submission import Submission
+from shoal.settings import Settings
+from shoal.storage import storage_for
+from shoal.url_policy import check_callback
+
+RESULT_DEPTH = 3  # '<results>/<video>/<job id>/<file>': no result lies less deep than this
+_BUCKET = re.compile(r"(gs|s3|az)://[^/]+|file:///.*")
+
+
+@contextmanager
+def _as_value_error() -> Iterator[None]:
+    """For validators."""
+    try:
+        yield
+    except ShoalError as error:
+        raise ValueError(str(error)) from error
+
+
+class Rule(BaseModel):
+    """One entry of ``rules.toml``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field("", max_length=100)
+    bucket: str = Field(
+        description="gs://NAME, s3://NAME or az://NAME, which may be a pattern, or file:///…"
+    )
+    key: str = Field("**", min_length=1, max_length=1024, description="Pattern of the object's key")
+    objects: tuple[VisualPrompt, ...] = Field(
+        (), max_length=MAX_VISUAL_PROMPTS, description="The same positions in every video"
+    )
+    exemplars: tuple[Exemplar, ...] = Field(
+        (), max_length=MAX_VISUAL_PROMPTS, description="The same positions in every video"
+    )
+    prompts: tuple[str, ...] = Field((), validate_default=True)
+    options: Options = Options()
+    results: str = ""
+    callback: str = Field("", description="Webhook URL that is notified when each job ends")
+    prompts_from_metadata: bool = False
+    priority: Level = Level.NORMAL
+    weight: Weight = 1
+    max_running: MaxRunning = 0
+    results_days: float | None = Field(None, ge=0, le=36500, allow_inf_nan=False)
+
+    @field_validator("bucket")
+    @classmethod
+    def _is_bucket(cls, value: str) -> str:
+        value = value.rstrip("/")
+        if not _BUCKET.fullmatch(value):
+            raise ValueError("must have the form gs://NAME, s3://NAME, az://NAME or file:///FOLDER")
+        if not value.startswith("file:"):
+            globs.check(value)
+        return value
+
+    @field_validator("key")
+    @classmethod
+    def _is_pattern(cls, value: str) -> str:
+        globs.check(value)
+        return value
+
+    @field_validator("results")
+    @classmethod
+    def _no_slash(cls, value: str) -> str:
+        return value.rstrip("/")
+
+    @field_validator("objects")
+    @classmethod
+    def _clean_objects(cls, value: tuple[VisualPrompt, ...]) -> tuple[VisualPrompt, ...]:
+        with _as_value_error():
+            return clean_objects(value)
+
+    @field_validator("exemplars")
+    @classmethod
+    def _clean_exemplars(cls, value: tuple[Exemplar, ...]) -> tuple[Exemplar, ...]:
+        with _as_value_error():
+            return clean_exemplars(value, [each.prompt for each in value])
+
+    @field_validator("prompts")
+    @classmethod
+    def _clean(cls, value: tuple[str, ...], known: ValidationInfo) -> tuple[str, ...]:
+        visual = known.data.get("objects") or known.data.get("exemplars")
+        with _as_value_error():
+            return clean_prompts(value, may_lack=bool(visual))
+
+    def submission(self, prompts: Iterable[str]) -> Submission:
+        """What it asks of every video, with these text prompts."""
+        return Submission.model_construct(
+            uri="",
+            prompts=list(prompts),
+            objects=list(self.objects),
+            remove_objects=[],
+            exemplars=list(self.exemplars),
+            options=self.options,
+        )
+
+    @property
+    def share(self) -> Share:
+        """The place of its videos in the line."""
+        return Share(
+            source=RULE + self.name,
+            priority=self.priority,
+            weight=self.weight,
+            max_running=self.max_running,
+        )
+
+    @property
+    def is_pattern_of_buckets(self) -> bool:
+        return not self.bucket.startswith("file:") and bool(globs.WILD.search(self.bucket))
+
+    @property
+    def prefix(self) -> str:
+        """What the URI of every match begins with, as far as it is known."""
+        if self.is_pattern_of_buckets:
+            return globs.literal_prefix(self.bucket)
+        if self.bucket.startswith("file:"):
+            return self.bucket + "/"
+        return f"{self.bucket}/{globs.literal_prefix(self.key)}"
+
+    def misses(self, uri: str) -> str:
+        """Why the rule does not match, in words; empty if it does."""
+        key = self._key_in(uri)
+        if key is None:
+            return f"not in {self.bucket}"
+        if not globs.matches(self.key, key):
+            return f"the key {key!r} does not match {self.key!r}"
+        return ""
+
+    def _key_in(self, uri: str) -> str | None:
+        """The key below the rule's bucket or folder; ``None`` in another one."""
+        if self.bucket.startswith("file:"):
+            if not uri.startswith(self.bucket + "/"):
+                return None
+            return unquote(uri.removeprefix(self.bucket + "/"))
+        scheme, _, rest = uri.partition("://")
+        bucket, _, key = rest.partition("/")
+        return key if globs.matches(self.bucket, f"{scheme}://{bucket}") else None
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The rules of one file, in their order.
+
+    Attributes:
+        default_results: where results go of rules that do not say.
+    """
+
+    items: tuple[Rule, ...]
+    default_results: str
+
+    def find(self, uri: str) -> Rule | None:
+        return next((rule for rule in self.items if not rule.misses(uri)), None)
+
+    def callback_of(self, uri: str) -> str:
+        """Who is told of the job that an upload became; empty: nobody."""
+        return self.terms_of(uri)[0]
+
+    def results_days_of(self, source: str, default: float) -> float:
+        """How long the results of a source's jobs are kept, in days; 0 is for ever."""
+        for rule in self.items:
+            if rule.share.source == source and rule.results_days is not None:
+                return rule.results_days
+        return default
+
+    def terms_of(self, uri: str) -> tuple[str, Share]:
+        """Of the job that an upload became: who is told of it, and its place in the line."""
+        rule = self.find(uri)
+        return (rule.callback, rule.share) if rule else ("", DEFAULT)
+
+    def results_of(self, rule: Rule) -> str:
+        return rule.results or self.default_results
+
+    def results_roots(self) -> list[str]:
+        return list(dict.fromkeys([*map(self.results_of, self.items), self.default_results]))
+
+    def results_root_over(self, uri: str) -> str:
+        """The root of results under which something lies; empty if there is none."""
+        roots = self.results_roots()
+        return next((root for root in roots if uri.startswith(root.rstrip("/") + "/")), "")
+
+
+def load(path: Path, settings: Settings) -> Rules:
+    """Read and check a rules file.
+
+    Raises:
+        InvalidRules: all that is wrong with it, with line numbers.
+    """
+    try:
+        text = path.read_text("utf-8")
+        document = tomllib.loads(text)
+    except OSError as error:
+        raise InvalidRules([f"{path}: {error.strerror}"]) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidRules([f"{path.name}: {error}"]) from error
+    faults = [
+        (_line(text, rf"\s*\[*\s*{re.escape(name)}\b"), f"unknown entry {name!r}")
+        for name in document.keys() - {"rule"}
+    ]
+    entries = document.get("rule", [])
+    if not isinstance(entries, list):
+        raise InvalidRules([f"{path.name}: use [[rule]] with double brackets"])
+    rules: list[tuple[int, Rule]] = []
+    for number, entry in enumerate(entries, start=1):
+        try:
+            rule = Rule.model_validate({"name": f"rule {number}"} | _table(entry))
+            rules.append((number, rule.model_copy(update=_canonical(rule, settings))))
+        except ValidationError as error:
+            for each in error.errors(include_url=False):
+                field = str(each["loc"][0]) if each["loc"] else ""
+                where = ".".join(map(str, each["loc"]))
+                faults.append((_line_of(text, number, field), f"{where}: {_words(each)}"))
+        except ShoalError as error:
+            faults.append((_line_of(text, number, "bucket"), f"{error}. {error.hint}"))
+    checked = Rules(tuple(rule for _, rule in rules), _canonical_uri(settings.results_root))
+    for number, rule in rules:
+        for field, fault in _faults(rule, checked, settings):
+            faults.append((_line_of(text, number, field), f"rule {rule.name!r}: {fault}"))
+    if faults:
+        raise InvalidRules([f"{path.name}:{line}: {fault}" for line, fault in sorted(faults)])
+    return checked
+
+
+# --- what is wrong with a rule beside its form ----------------------------------------------------
+
+
+def _faults(rule: Rule, rules: Rules, settings: Settings) -> Iterator[tuple[str, str]]:
+    """(field, fault) of a well-formed rule among the others."""
+    if [other.name for other in rules.items].count(rule.name) > 1:
+        yield "name", "another rule has the same name"
+    try:
+        validate_for_many(rule.submission(rule.prompts))
+    except InvalidVisualPrompt as error:
+        yield "exemplars" if "exemplar" in str(error) else "objects", str(error)
+    except (InvalidOption, InvalidOutput) as error:
+        yield "options", str(error)
+    except ShoalError as error:
+        yield "prompts", str(error)
+    if rule.prompts_from_metadata and not rule.bucket.startswith("gs://"):
+        # S3 events and listings carry none: the job would depend on who announced the video.
+        yield "prompts_from_metadata", "only gs:// events carry the metadata of an object"
+    try:
+        check_callback(rule.callback, settings)
+    except ShoalError as error:
+        yield "callback", str(error)
+    results = rules.results_of(rule)
+    try:
+        storage_for(results, settings).key(results + "/x")
+    except ShoalError as error:
+        yield "results", str(error)
+        return
+    if _feeds_itself(rule, results):
+        yield (
+            "results" if rule.results else "key",
+            f"its results go to {results}, where it would take them for uploads: "
+            "narrow 'key', or set 'results' to another bucket or folder",
+        )
+    elif not rule.is_pattern_of_buckets and (root := rules.results_root_over(rule.prefix)):
+        yield "bucket", f"it lies within {root}, where results go: nothing there is ever taken"
+
+
+def _feeds_itself(rule: Rule, results: str) -> bool:
+    """Whether results could match their own rule."""
+    if rule.bucket.startswith("file:"):
+        if not (results + "/").startswith(rule.bucket + "/"):
+            return False
+        below = unquote(results.removeprefix(rule.bucket).lstrip("/"))
+        return globs.reaches(rule.key, below, RESULT_DEPTH)
+    scheme, _, rest = results.partition("://")
+    bucket, _, folder = rest.partition("/")
+    if not globs.matches(rule.bucket, f"{scheme}://{bucket}"):
+        return False
+    return globs.reaches(rule.key, folder, RESULT_DEPTH)
+
+
+def _canonical(rule: Rule, settings: Settings) -> dict[str, str]:
+    """File URIs as ``FileStorage`` spells them, so that they compare.
+
+    Raises:
+        LocationForbidden, UnsupportedLocation: a bucket or folder that cannot be read here.
+    """
+    bucket = rule.bucket
+    if bucket.startswith("file:"):
+        storage_for(bucket, settings).key(bucket)
+    else:
+        storage_for(bucket, settings)
+    return {"bucket": _canonical_uri(bucket), "results": _canonical_uri(rule.results)}
+
+
+def _canonical_uri(uri: str) -> str:
+    if not uri.startswith("file:"):
+        return uri.rstrip("/")
+    return Path("/" + unquote(uri.removeprefix("file:").lstrip("/"))).resolve().as_uri()
+
+
+# --- where it is wrong ----------------------------------------------------------------------------
+
+
+def _table(entry: Any) -> dict[str, Any]:
+    return entry if isinstance(entry, dict) else {"": entry}
+
+
+def _words(fault: Any) -> str:
+    return str(fault["msg"]).removeprefix("Value error, ")
+
+
+def _line_of(text: str, number: int, field: str) -> int:
+    """The line of a field of the n-th rule; of the rule itself where the field is not written."""
+    headers = [
+        index
+        for index, line in enumerate(text.splitlines(), start=1)
+        if re.match(r"\s*\[\[\s*[\"']?rule[\"']?\s*\]\]", line)
+    ]
+    if len(headers) < number:  # written as an inline array
+        return _line(text, r"\s*rule\s*=")
+    start = headers[number - 1]
+    end = headers[number] - 1 if number < len(headers) else None
+    block: Sequence[str] = text.splitlines()[start:end]
+    pattern = re.compile(rf"\s*(\[{{1,2}}\s*rule\s*\.\s*)?[\"']?{re.escape(field)}[\"']?\s*[=.\]]")
+    return next((start + n for n, line in enumerate(block, 1) if pattern.match(line)), start)
+
+
+def _line(text: str, pattern: str) -> int:
+    return next((n for n, line in enumerate(text.splitlines(), 1) if re.match(pattern, line)), 1)

@@ -1,0 +1,72 @@
+"""deploy/skypilot/api.sh: Valkey and the API live and end together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.running import ROOT, eventually
+
+# Stands for a server: it notes its process, and when it has ended in order.
+SERVER = """#!/bin/bash
+trap 'echo >> "$NOTES/{name}.ended"; exit 0' TERM
+echo $$ > "$NOTES/{name}.pid"
+while :; do sleep 0.05; done
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    programs = {"shoal": SERVER, "valkey": SERVER, "curl": "#!/bin/sh\necho 192.0.2.1\n"}
+    for name, text in programs.items():
+        (tmp_path / name).write_text(text.replace("{name}", name))
+        (tmp_path / name).chmod(0o755)
+    env = os.environ | {
+        "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+        "NOTES": str(tmp_path),
+        "SHOAL_HOME": str(tmp_path / "home"),
+        "SHOAL_RESULTS": "gs://b/r",
+        "VALKEY": str(tmp_path / "valkey"),
+    }
+    process = subprocess.Popen(
+        ["bash", str(ROOT / "deploy" / "skypilot" / "api.sh")], env=env, stdout=subprocess.DEVNULL
+    )
+    try:
+        yield process
+    finally:
+        for child in [*psutil.Process().children(recursive=True)]:
+            if str(tmp_path) in " ".join(child.cmdline()):
+                child.kill()
+        process.kill()
+        process.wait()
+
+
+def pid(folder: Path, name: str) -> int:
+    path = folder / f"{name}.pid"
+    eventually(lambda: path.exists() and path.read_text().strip(), f"{name} to run")
+    return int(path.read_text())
+
+
+def test_sigterm_ends_both(script: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    children = [pid(tmp_path, name) for name in ("valkey", "shoal")]
+    script.send_signal(signal.SIGTERM)
+    assert script.wait(20) == 143
+    assert not any(psutil.pid_exists(child) for child in children)
+    assert {path.name for path in tmp_path.glob("*.ended")} == {"shoal.ended", "valkey.ended"}
+
+
+@pytest.mark.parametrize(("dies", "other"), [("valkey", "shoal"), ("shoal", "valkey")])
+def test_neither_stays_without_the_other(
+    script: subprocess.Popen[bytes], tmp_path: Path, dies: str, other: str
+) -> None:
+    left = pid(tmp_path, other)
+    os.kill(pid(tmp_path, dies), signal.SIGKILL)
+    assert script.wait(20) != 0
+    assert not psutil.pid_exists(left)

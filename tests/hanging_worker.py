@@ -1,0 +1,31 @@
+"""``python -m tests.hanging_worker``: a real worker, one call of which hangs (``SHOAL_HANGS``)."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import time
+from typing import Any
+
+from worker import __main__, parent, segment_remover
+
+CALLS: dict[str, tuple[Any, str]] = {
+    "storage": (segment_remover, "remove_segments"),
+    "redis": (parent.Parent, "_take"),
+    "the end": (parent, "withdraw"),
+}
+
+
+def hang(*args: Any, **kwargs: Any) -> None:
+    print("hangs now", file=sys.stderr, flush=True)
+    time.sleep(1000)
+
+
+if __name__ == "__main__":
+    if (hangs := os.environ["SHOAL_HANGS"]) == "exit":
+        atexit.register(time.sleep, 5)
+    else:
+        setattr(*CALLS[hangs], hang)
+    parent.REMOVE_S = 1.0
+    sys.exit(__main__.main())

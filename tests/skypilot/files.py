@@ -1,0 +1,55 @@
+"""``python -m tests.skypilot.files CHECKOUT DIR``: pool.yaml and worker.yaml, as they are deployed,
+but for what the rig has none of: images, GPUs and a cloud.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+FRAME_S = "0.3"  # the engine waits so long for each frame, as a GPU would compute
+BUCKET = {
+    "AWS_REGION": "us-east-1",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:15555",
+}
+
+
+def adapted(name: str, config: dict[str, Any], checkout: Path) -> dict[str, Any]:
+    """Slurm's machines, the environment of the checkout in place of an image's, credentials of the
+    bucket among the secrets, and an engine that costs no time of the CPU."""
+    config["envs"] |= BUCKET | {
+        "PYTHONPATH": str(checkout),
+        "SHOAL_ENGINE": "benchmarks.waiting_engine:Waiting",
+        "BENCHMARK_WAIT_S": FRAME_S,
+        "SHOAL_MODEL_ENV": "BENCHMARK_WAIT_S",
+    }
+    config["secrets"] |= {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
+    if name == "pool.yaml":
+        del config["config"]
+        config["secrets"] = {"HF_TOKEN": None}  # those of the bucket come from worker.yaml
+        config["resources"] = {
+            "cpus": "2+",
+            "memory": "4+",
+            "any_of": [{"infra": "slurm", "accelerators": "L4:1"}],
+        }
+    for script in ("setup", "run"):
+        if script in config:
+            text = config[script].replace("/opt/shoal/bin", str(checkout / ".venv" / "bin"))
+            config[script] = text.replace("--engine sam3", '--engine "$SHOAL_ENGINE"')
+    return config
+
+
+def main() -> None:
+    checkout, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    for name in ("pool.yaml", "worker.yaml"):
+        config = yaml.safe_load((checkout / "deploy" / "skypilot" / name).read_text())
+        text = yaml.safe_dump(adapted(name, config, checkout), sort_keys=False)
+        (folder / name).write_text(text)
+
+
+if __name__ == "__main__":
+    main()

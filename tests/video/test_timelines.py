@@ -1,0 +1,27 @@
+"""Random timelines, read as a job reads them: see ``tests.video.timelines``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.video.timelines import HEIGHT, WIDTH, check, draw
+from worker.video import reverse
+
+CHUNK = 50
+
+
+@pytest.fixture(autouse=True)
+def _small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reverse, "WINDOW_BYTES", 17 * WIDTH * HEIGHT * 3 // 2)
+
+
+@pytest.mark.parametrize("first", range(0, 500, CHUNK))
+def test_what_is_read_is_what_was_authored(tmp_path: Path, first: int) -> None:
+    for seed in range(first, first + CHUNK):
+        plan = draw(seed)
+        try:
+            check(plan, tmp_path / f"video.{plan.kind}")
+        except Exception as error:
+            raise AssertionError(f"{plan}: {error}") from error
