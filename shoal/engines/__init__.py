@@ -26,8 +26,12 @@ AUTO = "auto"
 
 
 class Feature(StrEnum):
-    """What a job or a preview may use besides text prompts, by its name in the submission."""
+    """What a job or a preview may use besides text prompts, by its name in the submission.
 
+    A refusal names the first that is not supported, in this order.
+    """
+
+    PREVIEW = "preview"
     POINTS = "points"
     BOX = "box"
     MASK = "mask"
@@ -38,7 +42,6 @@ class Feature(StrEnum):
     SAM3_OPTIONS = "settings of SAM 3"
     MAX_OBJECTS = "max_objects"
     SCORE_THRESHOLD = "score_threshold"
-    PREVIEW = "preview"
     SPLIT = "split"
 
 
@@ -248,7 +251,7 @@ def _refusal(
 
 
 def _check_features(name: str, used: Iterable[Feature]) -> None:
-    for feature in used:
+    for feature in sorted(used, key=list(Feature).index):
         if reason := _ENGINES[name].cannot.get(feature):
             able = [other for other in _ENGINES if feature not in _ENGINES[other].cannot]
             raise UnsupportedByEngine(

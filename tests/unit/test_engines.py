@@ -169,6 +169,14 @@ def test_sam3_native_is_asked_by_texts_points_and_boxes() -> None:
     assert "sam3" in caught.value.hint
 
 
+@pytest.mark.parametrize("named", [Feature.PREVIEW, Feature.MASK])
+def test_of_several_limits_always_the_same_is_named(named: Feature) -> None:
+    others = [each for each in Feature if list(Feature).index(each) > list(Feature).index(named)]
+    for used in ([named, *others], [*others, named], [*reversed(others), named]):
+        with pytest.raises(UnsupportedByEngine, match=f"'{named.value}'"):
+            engines.check("sam3-native", [], used)
+
+
 def test_an_engine_for_one_kind_of_device_is_refused_where_no_worker_has_it() -> None:
     assert engines.needs_device("sam3-native")
     assert not any(map(engines.needs_device, ("auto", "cpu", "sam3")))

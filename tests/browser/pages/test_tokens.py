@@ -79,14 +79,13 @@ def test_a_scope_shows_what_it_allows(page: Page, client: Client, job: str) -> N
         page.context.clear_cookies()
         page.goto("/ui")
         log_in(page, secret)
-        pause = page.locator("#pause:visible").count()
-        page.goto(f"/ui/videos/{job}")
-        cancel = page.locator("#cancel:visible").count()
-        page.goto("/ui/videos")
-        bulk = page.locator("[data-bulk=cancel]:visible").count()
-        assert (pause, cancel, bulk) == counts, scope
+        expect(page).to_have_url(re.compile("/ui$"))
+        buttons = {"/ui": "#pause", f"/ui/videos/{job}": "#cancel", "/ui/videos": "[data-bulk=cancel]"}
+        for (address, button), count in zip(buttons.items(), counts, strict=True):
+            page.goto(address)
+            expect(page.locator(f"{button}:visible")).to_have_count(count)
         new = page.get_by_role("link", name="New", exact=True)
-        assert new.count() == (0 if scope == "read" else 1), scope
+        expect(new).to_have_count(0 if scope == "read" else 1)
 
 
 def test_a_pause_shows_on_every_page(page: Page, client: Client, job: str) -> None:
