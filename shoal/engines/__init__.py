@@ -31,7 +31,6 @@ class Feature(StrEnum):
     A refusal names the first that is not supported, in this order.
     """
 
-    PREVIEW = "preview"
     POINTS = "points"
     BOX = "box"
     MASK = "mask"
@@ -42,6 +41,7 @@ class Feature(StrEnum):
     SAM3_OPTIONS = "settings of SAM 3"
     MAX_OBJECTS = "max_objects"
     SCORE_THRESHOLD = "score_threshold"
+    PREVIEW = "preview"
     SPLIT = "split"
 
 
