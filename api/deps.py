@@ -12,7 +12,7 @@ from fastapi import Depends, Request
 
 from api.bucket_uploads import BucketUploads
 from api.middleware.auth import needs
-from api.reader import Reader
+from api.reader import RecordReader
 from api.storage_calls import StorageCalls
 from api.submissions import Submissions
 from shoal.ingest.rules_file import RulesFile
@@ -36,8 +36,8 @@ async def _queue(request: Request) -> JobQueue:
     return queue
 
 
-async def _reader(request: Request) -> Reader:
-    reader: Reader = request.app.state.reader
+async def _reader(request: Request) -> RecordReader:
+    reader: RecordReader = request.app.state.reader
     return reader
 
 
@@ -61,7 +61,7 @@ RulesDep = Annotated[RulesFile, Depends(_rules)]
 SubmissionsDep = Annotated[Submissions, Depends(_submissions)]
 QueueDep = Annotated[JobQueue, Depends(_queue)]
 BucketUploadsDep = Annotated[BucketUploads | None, Depends(_bucket_uploads)]
-ReaderDep = Annotated[Reader, Depends(_reader)]
+ReaderDep = Annotated[RecordReader, Depends(_reader)]
 StorageDep = Annotated[StorageCalls, Depends(_storage)]
 
 # What the caller's token must be good for. Each router has READ; what changes something says more.

@@ -5,7 +5,6 @@ What is asked for at one time is one call to Redis and takes no thread, as in ``
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,20 +14,21 @@ from redis.backoff import NoBackoff
 
 from api.batcher import Batcher
 from api.middleware.lookup import Lookup
+from shoal.model.ids import is_job_id
 from shoal.model.job import State
 from shoal.model.record import Record, TimelineEvent
 from shoal.model.share import Place
 from shoal.queue.connection import SOCKET, redis_errors
-from shoal.queue.forecast import Pace, pace_of, place_at
+from shoal.queue.forecast import Throughput, place_at, throughput_of
 from shoal.queue.queue import JobQueue
 from shoal.settings import Settings
 
-PACE_S = 1.0  # how old the pace of the workers may be that a forecast is made from
+THROUGHPUT_S = 1.0  # how old what a forecast is made from may be
 
 Command = tuple[Any, ...]
 
 
-class Reader:
+class RecordReader:
     """``JobQueue.records`` and ``place_of`` for coroutines, with a connection of its own."""
 
     def __init__(self, settings: Settings, queue: JobQueue) -> None:
@@ -36,7 +36,7 @@ class Reader:
         retry = Retry(NoBackoff(), 0)  # as in shoal.queue.connection
         self._redis = Redis.from_url(settings.redis_url, **SOCKET, retry=retry)
         self._batcher: Batcher[Command, Any] = Batcher(self._execute)
-        self._pace: Lookup[Pace] = Lookup(lambda _: pace_of(queue), PACE_S)
+        self._throughput: Lookup[Throughput] = Lookup(lambda _: throughput_of(queue), THROUGHPUT_S)
 
     async def close(self) -> None:
         await self._redis.aclose()
@@ -46,8 +46,10 @@ class Reader:
         Raises:
             JobNotFound, UnreadableRecord, RedisUnavailable
         """
-        records = self._queue.records
-        return records.found(job_id, await self._ask("HGETALL", records.key(job_id)))
+        records, fields = self._queue.records, None
+        if is_job_id(job_id):  # others ask at the same time: nothing strange goes along with them
+            fields = await self._ask("HGETALL", records.key(job_id))
+        return records.found(job_id, fields)
 
     async def timeline(self, job_id: str) -> list[TimelineEvent]:
         """What happened to a job, oldest first.
@@ -55,14 +57,13 @@ class Reader:
         Raises:
             JobNotFound, UnreadableRecord, RedisUnavailable
         """
+        await self.record(job_id)
         records = self._queue.records
-        _, entries = await asyncio.gather(
-            self.record(job_id), self._ask("LRANGE", records.timeline_key(job_id), 0, -1)
-        )
+        entries = await self._ask("LRANGE", records.timeline_key(job_id), 0, -1)
         return records.events(job_id, entries)
 
     async def place(self, record: Record) -> Place | None:
-        """As ``place_of``; when it starts is told by the workers of up to ``PACE_S`` ago.
+        """As ``place_of``; when it starts is told by the workers of up to ``THROUGHPUT_S`` ago.
 
         Raises:
             RedisUnavailable
@@ -73,7 +74,7 @@ class Reader:
         if isinstance(ahead, Exception):
             with redis_errors():
                 raise ahead
-        return place_at(ahead, record, await self._pace.get(""))
+        return place_at(ahead, record, await self._throughput.get(""))
 
     async def _ask(self, *command: Any) -> Any:
         """The answer to a command, or the error that Redis gives for one."""

@@ -119,9 +119,7 @@ def videos(queue: JobQueue, filters: Filter, cursor: str) -> dict[str, Any]:
     """One page of the list, and the choices of the filter form."""
     page, next_cursor = queue.records.page(filters, limit=PAGE, cursor=cursor)
     indexes = queue.records.indexes
-    counts = {
-        state: indexes.count(filters.model_copy(update={"state": state})) for state in State
-    }
+    counts = {state: indexes.count(filters.model_copy(update={"state": state})) for state in State}
     return {
         "filters": filters,
         "to": _last_day(filters),

@@ -11,7 +11,7 @@ from shoal.queue.queue import JobQueue
 from shoal.queue.workers import list_workers
 
 
-class Pace(NamedTuple):
+class Throughput(NamedTuple):
     """How fast jobs are done.
 
     Attributes:
@@ -25,7 +25,7 @@ class Pace(NamedTuple):
     mean_s: float
 
 
-def pace_of(queue: JobQueue) -> Pace | None:
+def throughput_of(queue: JobQueue) -> Throughput | None:
     """``None`` while there is no worker, or nothing has succeeded yet."""
     totals = queue.records.totals.read()
     done = totals.get("attempts:succeeded", 0.0)
@@ -33,24 +33,24 @@ def pace_of(queue: JobQueue) -> Pace | None:
     if not done or not workers:
         return None
     idle = sum(worker.state == "idle" for worker in workers)
-    return Pace(len(workers), idle, totals.get("seconds:succeeded", 0.0) / done)
+    return Throughput(len(workers), idle, totals.get("seconds:succeeded", 0.0) / done)
 
 
 def place_of(queue: JobQueue, record: Record) -> Place | None:
     """The place in the line of a queued job; ``None`` if it does not wait."""
     if record.state != State.QUEUED:
         return None
-    return place_at(queue.line.ahead(record), record, pace_of(queue))
+    return place_at(queue.line.ahead(record), record, throughput_of(queue))
 
 
-def place_at(ahead: int, record: Record, pace: Pace | None) -> Place:
+def place_at(ahead: int, record: Record, throughput: Throughput | None) -> Place:
     """The place of a job that so many others are before.
 
     Jobs are expected to take as long as those before them took on average, on the workers there
     are now; a source with ``max_running`` has as many of them at most.
     """
-    if pace is None:
+    if throughput is None:
         return Place(position=ahead + 1)
-    before = max(0, ahead + 1 - pace.idle)
-    slots = min(pace.workers, record.share.max_running or pace.workers)
-    return Place(position=ahead + 1, starts_in_s=round(before * pace.mean_s / slots, 1))
+    before = max(0, ahead + 1 - throughput.idle)
+    slots = min(throughput.workers, record.share.max_running or throughput.workers)
+    return Place(position=ahead + 1, starts_in_s=round(before * throughput.mean_s / slots, 1))

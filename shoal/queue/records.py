@@ -103,7 +103,7 @@ class Records:
 
     def found(self, job_id: str, fields: Any) -> Record:
         """As ``get``, of what Redis answers to HGETALL."""
-        return _known(job_id, self.parsed(job_id, fields) if is_job_id(job_id) else None)
+        return _known(job_id, self.parsed(job_id, fields))
 
     def counts(self) -> dict[State, int]:
         """Number of jobs by state."""
