@@ -78,11 +78,7 @@ class Records:
         Raises:
             UnreadableRecord
         """
-        if not is_job_id(job_id):
-            return None
-        pipe = self.redis.pipeline(transaction=False)
-        pipe.hgetall(self.key(job_id))
-        return self.parsed(job_id, pipe.execute(raise_on_error=False)[0])
+        return self.parsed(job_id, self._fields(job_id))
 
     @staticmethod
     def parsed(job_id: str, fields: Any) -> Record | None:
@@ -99,11 +95,23 @@ class Records:
             JobNotFound: no such job.
             UnreadableRecord
         """
-        return _known(job_id, self.find(job_id))
+        return self.found(job_id, self._fields(job_id))
 
     def found(self, job_id: str, fields: Any) -> Record:
         """As ``get``, of what Redis answers to HGETALL."""
-        return _known(job_id, self.parsed(job_id, fields))
+        record = self.parsed(job_id, fields)
+        if record is None:
+            raise JobNotFound(f"no job has the id {job_id[:80]!r}")
+        return record
+
+    def _fields(self, job_id: str) -> Any:
+        return self._answer("HGETALL", self.key(job_id)) if is_job_id(job_id) else None
+
+    def _answer(self, *command: Any) -> Any:
+        """What Redis answers, be it an error."""
+        pipe = self.redis.pipeline(transaction=False)
+        pipe.execute_command(*command)
+        return pipe.execute(raise_on_error=False)[0]
 
     def counts(self) -> dict[State, int]:
         """Number of jobs by state."""
@@ -165,7 +173,7 @@ class Records:
 
     def timeline(self, job_id: str) -> list[TimelineEvent]:
         """What happened to a job, oldest first."""
-        return self.events(job_id, self._listed(self.timeline_key(job_id)))
+        return self.events(job_id, self._answer("LRANGE", self.timeline_key(job_id), 0, -1))
 
     def events(self, job_id: str, entries: Any) -> list[TimelineEvent]:
         """As ``timeline``, of what Redis answers to LRANGE."""
@@ -173,14 +181,8 @@ class Records:
 
     def attempts(self, job_id: str) -> list[AttemptRecord]:
         """The last attempts at a job, oldest first."""
-        parse = AttemptRecord.model_validate_json
-        return _entries("attempts at job", job_id, self._listed(self.attempts_key(job_id)), parse)
-
-    def _listed(self, key: str) -> Any:
-        """A list, or the error that Redis answers instead."""
-        pipe = self.redis.pipeline(transaction=False)
-        pipe.lrange(key, 0, -1)
-        return pipe.execute(raise_on_error=False)[0]
+        entries = self._answer("LRANGE", self.attempts_key(job_id), 0, -1)
+        return _entries("attempts at job", job_id, entries, AttemptRecord.model_validate_json)
 
     # --- inside a transaction ------------------------------------------------------------------
 
@@ -285,16 +287,6 @@ class Records:
             pipe.rpush(
                 key, *(_compact([round(each.at, 1), each.event, each.detail]) for each in kept)
             )
-
-
-def _known(job_id: str, record: Record | None) -> Record:
-    """
-    Raises:
-        JobNotFound
-    """
-    if record is None:
-        raise JobNotFound(f"no job has the id {job_id[:80]!r}")
-    return record
 
 
 def _entries(kind: str, job_id: str, answer: Any, parse: Callable[[Any], T]) -> list[T]:
