@@ -35,6 +35,7 @@ from api.middleware.body_limit import BodyLimit
 from api.middleware.closing import Closing
 from api.middleware.request_log import RequestLog
 from api.middleware.token_cache import TokenCache
+from api.reader import RecordReader
 from api.resumable import remove_expired
 from api.routes import (
     batches,
@@ -173,6 +174,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     except RedisUnavailable as error:
         state.fault = error  # for the server to name: the framework only logs it
         raise
+    state.reader = reader = RecordReader(settings, state.queue)
     state.submitter = submitter = Submitter(settings, state.queue)
     state.storage = storage = StorageCalls()
     state.bucket_uploads = BucketUploads(state.queue, settings) if settings.uploads_bucket else None
@@ -193,6 +195,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         if state.bucket_uploads:
             state.bucket_uploads.close()
         await submitter.close()
+        await reader.close()
         connection.close()
 
 

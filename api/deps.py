@@ -6,18 +6,17 @@ most of the routes themselves.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from api.bucket_uploads import BucketUploads
 from api.middleware.auth import needs
+from api.reader import RecordReader
 from api.storage_calls import StorageCalls
 from api.submissions import Submissions
 from shoal.ingest.rules_file import RulesFile
 from shoal.model.token import Scope
-from shoal.queue.connection import redis_errors
 from shoal.queue.queue import JobQueue
 from shoal.settings import Settings
 
@@ -32,9 +31,14 @@ async def _rules(request: Request) -> RulesFile:
     return rules
 
 
-async def _queue(request: Request) -> AsyncIterator[JobQueue]:
-    with redis_errors():  # also around the route: what it raises comes by here
-        yield request.app.state.queue
+async def _queue(request: Request) -> JobQueue:
+    queue: JobQueue = request.app.state.queue
+    return queue
+
+
+async def _reader(request: Request) -> RecordReader:
+    reader: RecordReader = request.app.state.reader
+    return reader
 
 
 async def _submissions(request: Request) -> Submissions:
@@ -57,6 +61,7 @@ RulesDep = Annotated[RulesFile, Depends(_rules)]
 SubmissionsDep = Annotated[Submissions, Depends(_submissions)]
 QueueDep = Annotated[JobQueue, Depends(_queue)]
 BucketUploadsDep = Annotated[BucketUploads | None, Depends(_bucket_uploads)]
+ReaderDep = Annotated[RecordReader, Depends(_reader)]
 StorageDep = Annotated[StorageCalls, Depends(_storage)]
 
 # What the caller's token must be good for. Each router has READ; what changes something says more.

@@ -22,6 +22,7 @@ from shoal.queue.connection import connect
 from shoal.settings import Settings
 
 REDIS_WAIT_S = 60.0
+GC_EVERY = 10_000  # objects: requests make many that are in no circle, and go by themselves
 STOP_WAIT_S = 3  # for open connections, from the signal on
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class Server(uvicorn.Server):
             if self.lifespan.should_exit and self._app.state.fault:
                 raise self._app.state.fault from None
             raise
+        gc.set_threshold(GC_EVERY)
         gc.freeze()  # what is there now stays: the collector need not look at it again and again
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import psutil
+
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
@@ -37,8 +39,8 @@ LIVE = ("/live/overview", "/live/videos", "/live/videos?state=queued", "/live/ov
 
 
 @contextmanager
-def running(tree: Path, folder: Path) -> Iterator[str]:
-    """The URL of an API of a checkout."""
+def running(tree: Path, folder: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """The URL and the process of an API of a checkout."""
     port = free_port()
     command = [str(find_server()), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
     server = subprocess.Popen([*command, "--dir", str(folder)], stdout=subprocess.DEVNULL)
@@ -57,7 +59,7 @@ def running(tree: Path, folder: Path) -> Iterator[str]:
     try:
         url = f"http://127.0.0.1:{settings.api_port}"
         wait_ready(url)
-        yield url
+        yield url, psutil.Process(api.pid)
     finally:
         for process in (api, server):
             process.kill()
@@ -75,6 +77,7 @@ class Load:
         self.ids: list[str] = []
         self.taken: list[float] = []  # seconds until the answer
         self.failed = 0
+        self.since = 0.0  # when jobs began to come in
         self.gaps: list[float] = []  # between two signs of life of a page
         self._number = 0
 
@@ -122,12 +125,12 @@ class Load:
 
     async def look_on(self, path: str) -> None:
         """Hold a live page open, and note how long it shows nothing new while jobs come in."""
-        last = time.perf_counter()
+        last = 0.0
         connection = await Connection.open(self.port)
         try:
             async for chunk in connection.stream(path):
                 if b"data:" in chunk:
-                    self.gaps.append(time.perf_counter() - last)
+                    self.gaps.append(time.perf_counter() - max(last, self.since))
                     last = time.perf_counter()
         finally:
             connection.close()
@@ -151,7 +154,15 @@ class Load:
         return jobs / (time.perf_counter() - begun)
 
 
-async def measure(args: argparse.Namespace, url: str, folder: Path) -> dict[str, float]:
+def cpu_s(process: psutil.Process) -> float:
+    """CPU time of a process so far."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+async def measure(
+    args: argparse.Namespace, url: str, api: psutil.Process, folder: Path
+) -> dict[str, float]:
     load = Load(int(url.rpartition(":")[2]), folder, args.seed)
     with closing(load.http):
         for _ in range(BEFORE):
@@ -159,7 +170,9 @@ async def measure(args: argparse.Namespace, url: str, folder: Path) -> dict[str,
         pages = [asyncio.create_task(load.look_on(LIVE[n % len(LIVE)])) for n in range(args.pages)]
         await asyncio.sleep(2)
         load.gaps.clear()
+        load.since, before = time.perf_counter(), cpu_s(api)
         served = await load.at_rate(args.rate, args.seconds)
+        cpu = cpu_s(api) - before
         gap = max(load.gaps, default=float("inf"))
         for page in pages:
             page.cancel()
@@ -171,6 +184,7 @@ async def measure(args: argparse.Namespace, url: str, folder: Path) -> dict[str,
         "p50_ms": round(1000 * cuts[49], 1),
         "p99_ms": round(1000 * cuts[98], 1),
         "live_gap_s": round(gap, 2),
+        "api_cpu_ms_per_request": round(1000 * cpu / len(load.taken), 3),
         "cancel_per_s": round(cancelled, 1),
         "failed": load.failed,
     }
@@ -188,9 +202,9 @@ def main() -> None:
     args = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="shoal-mixed-") as name,
-        running(args.tree.resolve(), Path(name)) as url,
+        running(args.tree.resolve(), Path(name)) as (url, api),
     ):
-        found = asyncio.run(measure(args, url, Path(name)))
+        found = asyncio.run(measure(args, url, api, Path(name)))
     print(machine(["fastapi", "uvicorn", "redis"]))
     rows = [(key, f"{value:g}", f"{GOALS.get(key, '')}") for key, value in found.items()]
     print_table(("", "measured", "goal"), rows)

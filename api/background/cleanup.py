@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from api.background.base import Background
+from shoal.ingest.cancel import remove_published
 from shoal.ingest.checkpoints import kept_until
 from shoal.ingest.uploads import remove_redacted_upload
 from shoal.model.job import State
@@ -62,4 +63,6 @@ class CleanupThread(Background):
     def _remove(self, record: Record, *, keep_states: bool) -> bool:
         with hastily():  # one of a storage that hangs does not keep the others waiting
             ids = segment_ids(record)
-            return remove_segments(record.spec, self._settings, ids, keep_states=keep_states)
+            if not remove_segments(record.spec, self._settings, ids, keep_states=keep_states):
+                return False
+            return record.state != State.CANCELLED or remove_published(record, self._settings)

@@ -30,7 +30,7 @@ from shoal.model.filter import Filter
 from shoal.queue.queue import JobQueue
 
 EVERY_S = 1.0
-LIST_EVERY_S = 3.0
+LIST_EVERY_S = 2.0
 QUIET_S = 5.0  # after this the page is told that the server is there; static/live.js waits 12 s
 RECONNECT_MS = 1000
 
@@ -193,5 +193,11 @@ async def _events(
             yield "event: here\ndata: {}\n\n"
             quiet_s = 0.0
         with suppress(TimeoutError):
-            await asyncio.wait_for(closing.wait(), every_s)
+            await asyncio.wait_for(closing.wait(), until_tick(every_s))
         quiet_s += every_s
+
+
+def until_tick(every_s: float) -> float:
+    """Seconds until the next look. All viewers of a page look at one time, and share the render
+    of then; each at a time of its own, two would be made where one does."""
+    return every_s - asyncio.get_running_loop().time() % every_s

@@ -14,7 +14,7 @@ from shoal.queue.connection import redis_errors
 Regions = dict[str, str]  # id of the element -> its new content, as HTML
 
 THREADS = 2  # of their own: live pages neither wait for requests nor keep them waiting
-FRESH = 0.5  # of the time between two looks: what is this old is shown to others, too
+FRESH = 0.25  # of the time between two looks: what is this old is shown to others, too
 MOST = 1000  # pages that are remembered
 
 

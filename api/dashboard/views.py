@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -77,6 +77,7 @@ ALL_LANES = Lanes()
 def overview(queue: JobQueue, hours: int) -> dict[str, Any]:
     """Queue depth, activity over the last ``hours``, workers and failures."""
     records, at = queue.records, now()
+    hour_ago = at - 3600 - MINUTE_S
     workers = list_workers(queue.redis, queue.name)
     samples = records.totals.history(since=at - hours * 3600 - 2 * MINUTE_S)
     jobs = {r.id: r for r in records.read_all([w.job for w in workers if w.job])}
@@ -87,7 +88,7 @@ def overview(queue: JobQueue, hours: int) -> dict[str, Any]:
         "workers": workers,
         "jobs": jobs,
         "fps": sum(job.progress.fps for job in jobs.values() if job.state == State.RUNNING),
-        "last_hour": _last_hour(records.totals.history(since=at - 3600 - MINUTE_S)),
+        "last_hour": _last_hour([sample for sample in samples if sample.at >= hour_ago]),
         "chart": draw(samples, hours, at - at % MINUTE_S),  # as new as the newest sample
         "causes": records.indexes.by_cause(),
         "failures": failures,
@@ -117,20 +118,19 @@ def _last_hour(samples: list[Sample]) -> dict[str, int]:
 def videos(queue: JobQueue, filters: Filter, cursor: str) -> dict[str, Any]:
     """One page of the list, and the choices of the filter form."""
     page, next_cursor = queue.records.page(filters, limit=PAGE, cursor=cursor)
+    indexes = queue.records.indexes
+    counts = {state: indexes.count(filters.model_copy(update={"state": state})) for state in State}
     return {
         "filters": filters,
         "to": _last_day(filters),
-        "bulk": _bulk(queue, filters),
+        "bulk": _bulk(filters, counts),
         "params": filters.model_dump(mode="json", exclude_defaults=True),
         "cursor": cursor,
         "page": page,
         "next_cursor": next_cursor,
-        "count": queue.records.indexes.count(filters),
-        "causes": queue.records.indexes.by_cause(),
-        "counts": {
-            state: queue.records.indexes.count(filters.model_copy(update={"state": state}))
-            for state in State
-        },
+        "count": indexes.count(filters),
+        "causes": indexes.by_cause(),
+        "counts": counts,
     }
 
 
@@ -139,20 +139,14 @@ def _last_day(filters: Filter) -> str:
     return (filters.before - RESOLUTION).date().isoformat() if filters.before else ""
 
 
-def _bulk(queue: JobQueue, filters: Filter) -> dict[str, int | None]:
+def _bulk(filters: Filter, counts: Mapping[State, int | None]) -> dict[str, int | None]:
     """How many jobs each bulk action applies to; ``None`` where counting takes a walk."""
-    return {action: _count(queue, filters, states) for action, states in BULK_STATES.items()}
-
-
-def _count(queue: JobQueue, filters: Filter, states: Sequence[State]) -> int | None:
-    total = 0
-    for state in states:
-        if filters.state in (None, state):
-            count = queue.records.indexes.count(filters.model_copy(update={"state": state}))
-            if count is None:
-                return None
-            total += count
-    return total
+    found: dict[str, int | None] = {}
+    for action, states in BULK_STATES.items():
+        each = [counts[state] for state in states if filters.state in (None, state)]
+        known = [count for count in each if count is not None]
+        found[action] = sum(known) if len(known) == len(each) else None
+    return found
 
 
 def video(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -222,6 +223,7 @@ def _check_local(headers: Headers) -> None:
             )
 
 
+@lru_cache(100)
 def _is_local(address: str) -> bool:
     try:
         return parse_netloc(address)[0].is_loopback

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
 from api import examples
 from api.deps import ADMIN, QueueDep
 from api.examples import shown
+from api.json_response import ModelResponse
 from shoal.client.schemas import QueueStatus
 from shoal.queue.queue import JobQueue
 from shoal.queue.workers import list_workers
@@ -16,11 +17,12 @@ router = APIRouter(tags=["queue"])
 
 @router.get(
     "/queue",
+    response_model=QueueStatus,
     responses=shown(200, "The queue and the workers.", examples.QUEUE),
 )
-def queue_status(queue: QueueDep) -> QueueStatus:
+def queue_status(queue: QueueDep) -> Response:
     """Get queue depth, jobs by state, and connected workers."""
-    return _status(queue)
+    return ModelResponse(_status(queue))
 
 
 @router.post(

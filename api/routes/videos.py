@@ -10,8 +10,9 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from api import examples
-from api.deps import SUBMIT, QueueDep, SettingsDep, StorageDep, SubmissionsDep
+from api.deps import SUBMIT, QueueDep, ReaderDep, SettingsDep, StorageDep, SubmissionsDep
 from api.examples import shown
+from api.json_response import ModelResponse
 from api.middleware.problems import documented
 from api.submissions import queued_response
 from shoal.client.schemas import (
@@ -54,7 +55,6 @@ from shoal.model.ids import JOB_ID
 from shoal.model.job import State
 from shoal.model.record import PlacedRecord, Record
 from shoal.model.submission import Submission
-from shoal.queue.forecast import place_of
 from shoal.queue.split import Splits
 from shoal.retention.deletion import Deletions
 
@@ -149,14 +149,14 @@ async def check(
     return Checked()
 
 
-@router.get("", responses=shown(200, "A page of the list.", examples.PAGE))
+@router.get("", response_model=Page, responses=shown(200, "A page of the list.", examples.PAGE))
 def list_videos(
     queue: QueueDep,
     wanted: Annotated[ListQuery, Query()],
-) -> Page:
+) -> Response:
     """List jobs, newest first. Filters can be combined."""
     items, next_cursor = queue.records.page(wanted, limit=wanted.limit, cursor=wanted.cursor)
-    return Page(items=items, next_cursor=next_cursor)
+    return ModelResponse(Page(items=items, next_cursor=next_cursor))
 
 
 @router.post(
@@ -202,23 +202,27 @@ def _applies(action: str, record: Record) -> bool:
 
 @router.get(
     "/{job_id}",
+    response_model=PlacedRecord,
     responses=shown(200, "The job.", examples.SUCCEEDED) | documented(JobNotFound),
 )
-def show(job_id: str, queue: QueueDep) -> PlacedRecord:
+async def show(job_id: str, reader: ReaderDep, queue: QueueDep) -> Response:
     """Get a job, and of a split job its segments. Times are seconds since the epoch."""
-    record = queue.records.get(job_id)
-    shown = dict(record) | {"segments": Splits(queue).status(record)}
-    return PlacedRecord.model_construct(**shown, place=place_of(queue, record))
+    record = await reader.record(job_id)
+    shown = dict(record)
+    if record.segment_count:
+        shown["segments"] = await run_in_threadpool(Splits(queue).status, record)
+    placed = PlacedRecord.model_construct(**shown, place=await reader.place(record))
+    return ModelResponse(placed)
 
 
 @router.get(
     "/{job_id}/timeline",
+    response_model=Timeline,
     responses=shown(200, "The last 200 events.", examples.TIMELINE) | documented(JobNotFound),
 )
-def timeline(job_id: str, queue: QueueDep) -> Timeline:
+async def timeline(job_id: str, reader: ReaderDep) -> Response:
     """List the events of a job, oldest first."""
-    queue.records.get(job_id)
-    return Timeline(items=queue.records.timeline(job_id))
+    return ModelResponse(Timeline(items=await reader.timeline(job_id)))
 
 
 @router.get(

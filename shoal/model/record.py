@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, TypeAdapter, computed_field, field_validator
@@ -140,6 +141,22 @@ class SegmentStatus(BaseModel):
     error: Failure | None = None
 
 
+CACHED_SPECS, CACHED_CHARS = 2_000, 2_000  # of the stored text: a spec with masks has 500,000
+
+
+def _read_spec(stored: str, job_id: str) -> JobSpec:
+    """
+    Raises:
+        ValueError
+    """
+    spec = JobSpec.model_validate(from_json(stored, allow_inf_nan=False))
+    return spec.known_as(job_id)
+
+
+# A spec never changes, and is most of what it takes to read a record.
+_cached_spec = lru_cache(CACHED_SPECS)(_read_spec)
+
+
 class Record(BaseModel):
     """Everything known about a job. Times are seconds since the epoch."""
 
@@ -221,25 +238,13 @@ class Record(BaseModel):
         """
         values: dict[str, Any] = {text(key): text(value) for key, value in fields.items()}
         check_version(values.get("version", 0))
-        for key in (
-            "spec",
-            "progress",
-            "error",
-            "results",
-            "summary",
-            "callbacks",
-            "batches",
-            "spent",
-            "share",
-            "segments_spent",
-        ):
-            if key in values:
-                values[key] = from_json(values[key], allow_inf_nan=False)
-        record = cls.model_validate(values)
-        if not is_job_id(record.id):
-            raise ValueError(f"{record.id[:80]!r} is no id of a job")
-        record.spec = record.spec.known_as(record.id)
-        return record
+        job_id, spec = values.get("id", ""), values.get("spec", "")
+        if not is_job_id(job_id):
+            raise ValueError(f"{job_id[:80]!r} is no id of a job")
+        values["spec"] = (_cached_spec if len(spec) <= CACHED_CHARS else _read_spec)(spec, job_id)
+        for key in _STRUCTURED & values.keys():
+            values[key] = from_json(values[key], allow_inf_nan=False)
+        return cls.model_validate(values)
 
 
 class PlacedRecord(Record):
@@ -248,6 +253,19 @@ class PlacedRecord(Record):
     place: Place | None = Field(None, description="null if the job is not queued.")
 
 
+_STRUCTURED = frozenset(  # fields of Redis that are JSON, the spec apart
+    (
+        "progress",
+        "error",
+        "results",
+        "summary",
+        "callbacks",
+        "batches",
+        "spent",
+        "share",
+        "segments_spent",
+    )
+)
 _DEFAULTS = {
     name: each.get_default(call_default_factory=True) for name, each in Record.model_fields.items()
 }

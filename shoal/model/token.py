@@ -19,8 +19,10 @@ class Scope(StrEnum):
     ADMIN = "admin"  # tokens, and operations on all jobs
 
     def includes(self, other: Scope) -> bool:
-        order = list(Scope)
-        return order.index(self) >= order.index(other)
+        return _ORDER[self] >= _ORDER[other]
+
+
+_ORDER = {scope: number for number, scope in enumerate(Scope)}
 
 
 class Limits(BaseModel, frozen=True):

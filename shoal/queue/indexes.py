@@ -15,9 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from itertools import compress
-from typing import TYPE_CHECKING, Any
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shoal.errors import RequestError
 from shoal.model.filter import ALL, Filter, _folded, batch_index
@@ -38,7 +36,7 @@ MOST_COUNTED = 10_000  # jobs in several indexes: each is looked up in all of th
 BLOCK = 500  # entries looked at in one round trip
 
 
-class IndexEntry(BaseModel):
+class IndexEntry(NamedTuple):
     """A job's place in the lists, and as text the cursor of what comes after it."""
 
     job_id: str
@@ -121,8 +119,10 @@ class Indexes:
         found: Any = self.redis.zintercard(len(keys), keys, limit=MOST_COUNTED + 1)
         return int(found) if found <= MOST_COUNTED else None
 
-    def walk(self, wanted: Filter, cursor: str = "") -> Iterator[list[tuple[IndexEntry, bool]]]:
-        """Jobs newest first, in blocks, each with whether it is in all indexes.
+    def walk(
+        self, wanted: Filter, cursor: str = "", block: int = BLOCK
+    ) -> Iterator[list[tuple[IndexEntry, bool]]]:
+        """Jobs newest first, in blocks of a size, each with whether it is in all indexes.
 
         The shortest index leads; the rest are only asked whether they know its ids. Times are
         kept to, text is not looked at.
@@ -144,11 +144,9 @@ class Indexes:
                 highest,
                 wanted.earliest,
                 start=offset,
-                num=BLOCK,
+                num=block,
                 withscores=True,
             )
-            if not found:
-                return
             offset += len(found)
             entries = [IndexEntry(job_id=text(i), created_at=float(at)) for i, at in found]
             # Equal scores come in descending order of id: skip what the last page showed.
@@ -156,6 +154,8 @@ class Indexes:
                      for e in entries]  # fmt: skip
             entries = list(compress(entries, fresh))
             yield list(zip(entries, self._known(entries, others), strict=True))
+            if len(found) < block:
+                return
 
     def _known(self, entries: Sequence[IndexEntry], names: Sequence[str]) -> list[bool]:
         """Whether each entry is in all of the indexes."""

@@ -53,7 +53,6 @@ class Line:
         self._jobs = f"{name}:job:"
         self._own = f"{name}:line"
         self._take = redis.register_script(scripts.TAKE)
-        self._ahead = redis.register_script(scripts.AHEAD)
         self._oldest = redis.register_script(scripts.OLDEST)
         self._held = redis.register_script(scripts.HELD)
         self._heal = redis.register_script(scripts.HEAL)
@@ -149,11 +148,16 @@ class Line:
 
     def ahead(self, record: Record) -> int:
         """How many jobs start before a waiting one, as the line is now."""
-        first = self._is_first(record)
-        share = record.share
-        names = [share.priority, share.source, record.id, "1" if first else "", LOW_EVERY]
-        found: int = self._ahead(keys=[self._own, self.key], args=names)
+        execute: Any = self.redis.execute_command  # untyped
+        found: int = execute(*self.ahead_command(record))
         return found
+
+    def ahead_command(self, record: Record) -> tuple[Any, ...]:
+        """The command whose answer is ``ahead``."""
+        first = "1" if self._is_first(record) else ""
+        share = record.share
+        names = (share.priority.value, share.source, record.id, first, LOW_EVERY)
+        return ("EVAL", scripts.AHEAD, 2, self._own, self.key, *names)
 
     def oldest(self) -> float | None:
         """Since when the longest waiting of those that are next in their sources waits."""

@@ -27,7 +27,7 @@ from shoal.model.record import (
     now,
     text as text,
 )
-from shoal.queue.indexes import ENDED, SEGMENTS, Indexes
+from shoal.queue.indexes import BLOCK, ENDED, SEGMENTS, Indexes
 from shoal.queue.source_links import SourceLinks
 from shoal.queue.stats import Stats
 from shoal.queue.unreadable import parsed, readable
@@ -78,11 +78,7 @@ class Records:
         Raises:
             UnreadableRecord
         """
-        if not is_job_id(job_id):
-            return None
-        pipe = self.redis.pipeline(transaction=False)
-        pipe.hgetall(self.key(job_id))
-        return self.parsed(job_id, pipe.execute(raise_on_error=False)[0])
+        return self.parsed(job_id, self._fields(job_id))
 
     @staticmethod
     def parsed(job_id: str, fields: Any) -> Record | None:
@@ -99,10 +95,23 @@ class Records:
             JobNotFound: no such job.
             UnreadableRecord
         """
-        record = self.find(job_id)
+        return self.found(job_id, self._fields(job_id))
+
+    def found(self, job_id: str, fields: Any) -> Record:
+        """As ``get``, of what Redis answers to HGETALL."""
+        record = self.parsed(job_id, fields)
         if record is None:
             raise JobNotFound(f"no job has the id {job_id[:80]!r}")
         return record
+
+    def _fields(self, job_id: str) -> Any:
+        return self._answer("HGETALL", self.key(job_id)) if is_job_id(job_id) else None
+
+    def _answer(self, *command: Any) -> Any:
+        """What Redis answers, be it an error."""
+        pipe = self.redis.pipeline(transaction=False)
+        pipe.execute_command(*command)
+        return pipe.execute(raise_on_error=False)[0]
 
     def counts(self) -> dict[State, int]:
         """Number of jobs by state."""
@@ -128,7 +137,8 @@ class Records:
         wanted = wanted or Filter()
         found: list[str] = []
         scanned, most = 0, TEXT_SCAN if wanted.text else INDEX_SCAN
-        for block in self.indexes.walk(wanted, cursor):
+        is_plain = len(wanted.indexes) == 1 and not wanted.text  # then a block is a page
+        for block in self.indexes.walk(wanted, cursor, limit + 1 if is_plain else BLOCK):
             matching = [entry.job_id for entry, known in block if known]
             with_text = self._with_text(matching, wanted.text)
             for entry, _ in block:
@@ -163,20 +173,16 @@ class Records:
 
     def timeline(self, job_id: str) -> list[TimelineEvent]:
         """What happened to a job, oldest first."""
-        return self._entries("timeline of job", self.timeline_key(job_id), TimelineEvent.of)
+        return self.events(job_id, self._answer("LRANGE", self.timeline_key(job_id), 0, -1))
+
+    def events(self, job_id: str, entries: Any) -> list[TimelineEvent]:
+        """As ``timeline``, of what Redis answers to LRANGE."""
+        return _entries("timeline of job", job_id, entries, TimelineEvent.of)
 
     def attempts(self, job_id: str) -> list[AttemptRecord]:
         """The last attempts at a job, oldest first."""
-        parse = AttemptRecord.model_validate_json
-        return self._entries("attempts at job", self.attempts_key(job_id), parse)
-
-    def _entries(self, kind: str, key: str, parse: Callable[[Any], T]) -> list[T]:
-        """What can be read of a list."""
-        pipe = self.redis.pipeline(transaction=False)
-        pipe.lrange(key, 0, -1)
-        (answer,) = pipe.execute(raise_on_error=False)
-        entries = answer if isinstance(answer, list) else [answer]
-        return [each for _, each in readable(kind, ((key, entry) for entry in entries), parse)]
+        entries = self._answer("LRANGE", self.attempts_key(job_id), 0, -1)
+        return _entries("attempts at job", job_id, entries, AttemptRecord.model_validate_json)
 
     # --- inside a transaction ------------------------------------------------------------------
 
@@ -281,6 +287,12 @@ class Records:
             pipe.rpush(
                 key, *(_compact([round(each.at, 1), each.event, each.detail]) for each in kept)
             )
+
+
+def _entries(kind: str, job_id: str, answer: Any, parse: Callable[[Any], T]) -> list[T]:
+    """What can be read of a list."""
+    entries = answer if isinstance(answer, list) else [answer]
+    return [each for _, each in readable(kind, ((job_id, entry) for entry in entries), parse)]
 
 
 def _searchable(spec: Mapping[str, Any]) -> str:

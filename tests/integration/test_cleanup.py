@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from shoal.model.job import JobSpec
 from shoal.queue.lease import Lease
 from shoal.queue.queue import JobQueue
 from shoal.queue.reaper import Reaper
-from shoal.results.layout import parts_prefix, state_name
+from shoal.results.layout import parts_prefix, result_name, state_name
 from shoal.settings import Settings
 from tests.serving import take
 from worker.segment_remover import SegmentRemover
@@ -90,6 +91,41 @@ def test_the_api_removes_what_the_worker_left(
     UNNEEDED[end](begun)
     CleanupThread(quick, settings).round()
     assert not folder(begun).exists()
+    assert quick.redis.zcard(quick.cleanup.key) == 0
+
+
+def published(lease: Lease, worker: str, attempt: int) -> Path:
+    """The folder of complete results of an attempt."""
+    spec = lease.record.spec
+    results = Path(spec.results_prefix.removeprefix("file://"))
+    (results / "crops").mkdir(parents=True)
+    (results / result_name(spec, "masks")).write_bytes(b"masks")
+    (results / "crops" / "1.jpg").write_bytes(b"picture")
+    made_by = {"name": worker, "host": "h", "model_loads": 1, "attempt": attempt}
+    (results / result_name(spec, "metadata")).write_text(json.dumps({"worker": made_by}))
+    return results
+
+
+def test_one_whose_worker_was_lost_as_it_published_leaves_no_results(
+    quick: JobQueue, settings: Settings, begun: Lease
+) -> None:
+    """Its user was told that it is cancelled."""
+    results = published(begun, begun.record.worker, 1)
+    UNNEEDED["cancelled, its worker killed"](begun)
+    CleanupThread(quick, settings).round()
+    assert not [path for path in results.rglob("*") if path.is_file()]
+    assert quick.redis.zcard(quick.cleanup.key) == 0
+
+
+@pytest.mark.parametrize(("worker", "attempt"), [("another", 1), ("worker-1", 7)])
+def test_results_of_an_earlier_run_stay(
+    quick: JobQueue, settings: Settings, begun: Lease, worker: str, attempt: int
+) -> None:
+    results = published(begun, worker, attempt)
+    before = sorted(results.rglob("*"))
+    UNNEEDED["cancelled, its worker killed"](begun)
+    CleanupThread(quick, settings).round()
+    assert sorted(results.rglob("*")) == before
     assert quick.redis.zcard(quick.cleanup.key) == 0
 
 

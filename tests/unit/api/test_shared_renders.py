@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 
+import pytest
+
+from api.dashboard.live import until_tick
 from api.dashboard.shared import SharedRenders
 from shoal.errors import JobNotFound
 
@@ -71,3 +74,17 @@ def test_an_error_is_told_to_all_and_not_kept() -> None:
         assert await shared.get("a", build, 0) == {}
 
     asyncio.run(look())
+
+
+def test_viewers_of_a_page_look_at_one_time() -> None:
+    """Whenever they came."""
+
+    async def look() -> list[float]:
+        loop, found = asyncio.get_running_loop(), []
+        for _ in range(5):
+            await asyncio.sleep(0.013)
+            found.append((loop.time() + until_tick(2.0)) / 2.0)
+        return found
+
+    for tick in asyncio.run(look()):
+        assert tick == pytest.approx(round(tick), abs=0.01)
