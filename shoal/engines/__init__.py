@@ -60,6 +60,8 @@ class Engine:
     device: str = ""
 
 
+_ORDER = {feature: place for place, feature in enumerate(Feature)}
+
 # The most capable engine comes last: what it rejects, no engine supports.
 _ENGINES: dict[str, Engine] = {
     "cpu": Engine(
@@ -251,7 +253,7 @@ def _refusal(
 
 
 def _check_features(name: str, used: Iterable[Feature]) -> None:
-    for feature in sorted(used, key=list(Feature).index):
+    for feature in sorted(used, key=_ORDER.__getitem__):
         if reason := _ENGINES[name].cannot.get(feature):
             able = [other for other in _ENGINES if feature not in _ENGINES[other].cannot]
             raise UnsupportedByEngine(
