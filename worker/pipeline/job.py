@@ -12,32 +12,21 @@ from typing import Any
 import av
 
 import shoal
-from shoal import engines
-from shoal.errors import (
-    CheckpointUnusable,
-    FrameNotFound,
-    OwnResult,
-    ShoalError,
-    Stopped,
-    StorageUnavailable,
-    UnknownEngine,
-    VideoTooLarge,
-)
+from shoal.errors import CheckpointUnusable, FrameNotFound, Stopped
 from shoal.model.job import Options
 from shoal.model.prompts import check_exemplars_fit, check_fits
 from shoal.model.sam3_options import changed
 from shoal.results.layout import EngineMetadata
 from shoal.results.segments import keeps_states
 from shoal.settings import Settings
-from shoal.storage import storage_for
-from shoal.storage.base import MARKER
-from worker.engines import find_obstacle
 from worker.engines.base import Predictor, Query, tracking_fps
 from worker.outputs.base import Output, Scene, Stream, StreamNeeds
 from worker.outputs.registry import keeps_hdr, outputs_of, streams_of
 from worker.pipeline.checkpoint import Checkpoint, Origin
 from worker.pipeline.context import JobContext, JobControl
 from worker.pipeline.corrections import find_continuation, write_again
+from worker.pipeline.engine_check import check_engine
+from worker.pipeline.fetch import check_source, fetch_video
 from worker.pipeline.forecast import FramePlan, Speed
 from worker.pipeline.passes import Passes, expected_frames
 from worker.pipeline.publish import Publisher, TrackedVideo
@@ -206,55 +195,17 @@ class VideoJob:
     # --- before the first frame ------------------------------------------------------------------
 
     def _check_engine(self) -> None:
-        self._check_choice()
-        if self.predictor.name in engines.names():  # with 'auto' another one was able
-            spec = self.spec
-            asked = engines.features(
-                spec.options, spec.objects, spec.remove_objects, spec.exemplars
-            )
-            engines.check(self.predictor.name, spec.prompts, asked)
-
-    def _check_choice(self) -> None:
-        wanted = self.spec.options.engine
-        if wanted in (engines.AUTO, self.predictor.name):
-            return
-        if obstacle := find_obstacle(wanted):
-            raise obstacle
-        ours = f"this worker runs {self.predictor.name!r}"
-        if self.why_engine:
-            ours += f" ({self.why_engine})"
-        raise UnknownEngine(
-            f"the job requests engine {wanted!r}; {ours}",
-            hint=f"Start a worker with SHOAL_ENGINE={wanted}, or submit with engine 'auto'.",
-        )
+        check_engine(self.spec, self.predictor, self.why_engine)
 
     def _fetch(self) -> Path:
-        settings = self.context.settings
-        source = self.context.run.source or self.spec.uri
-        storage = storage_for(source, settings)
-        info = storage.stat(source)
-        size = info.size
-        if self.context.run.automatic and MARKER in info.metadata:
-            raise OwnResult(f"it is a copy of a result of job {info.metadata[MARKER]}")
-        if size > settings.max_video_bytes:
-            limit = settings.max_video_bytes
-            raise VideoTooLarge(f"the video has {size} bytes; the limit is {limit}")
-        return storage.fetch(source, self.spec.version, self.context.work_dir)
+        return fetch_video(self.context)
 
     def _check_source(self) -> None:
-        """A file that is read where it lies looks missing, broken or cut off if its disk goes away.
-
-        Raises:
-            StorageUnavailable: that is what happened.
         """
-        if not self.spec.uri.startswith("file:"):
-            return
-        try:
-            storage_for(self.spec.uri, self.context.settings).stat(self.spec.uri)
-        except StorageUnavailable:
-            raise
-        except ShoalError as error:
-            log.debug("it is the source itself: %s", error)
+        Raises:
+            StorageUnavailable: the disk of the video has gone away.
+        """
+        check_source(self.spec.uri, self.context.settings)
 
     def _reopen(self, path: Path, *, every: bool = False) -> Source:
         return self._open(path, max_frames=0, every=every)
