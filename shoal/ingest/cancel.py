@@ -6,7 +6,7 @@ from shoal.model.job import State
 from shoal.model.record import Record
 from shoal.queue.queue import JobQueue
 from shoal.queue.split import segment_ids
-from shoal.results.segments import remove_segments
+from shoal.results.parts import remove_parts
 from shoal.settings import Settings
 
 
@@ -17,5 +17,5 @@ def has_leftovers(record: Record) -> bool:
 
 def remove_leftovers(record: Record, queue: JobQueue, settings: Settings) -> None:
     """Remove them, or leave them to be removed later."""
-    if remove_segments(record.spec, settings, segment_ids(record)):
+    if remove_parts(record.spec, settings, segment_ids(record)):
         queue.cleanup.done(record.id)

@@ -17,7 +17,7 @@ from shoal.model.job import Options
 from shoal.model.prompts import check_exemplars_fit, check_fits
 from shoal.model.sam3_options import changed
 from shoal.results.layout import EngineMetadata
-from shoal.results.segments import keeps_states
+from shoal.results.parts import keeps_states
 from shoal.settings import Settings
 from worker.engines.base import Predictor, Query, tracking_fps
 from worker.outputs.base import Output, Scene, Stream, StreamNeeds
@@ -28,13 +28,13 @@ from worker.pipeline.corrections import find_continuation, write_again
 from worker.pipeline.engine_check import check_engine
 from worker.pipeline.fetch import check_source, fetch_video
 from worker.pipeline.forecast import FramePlan, Speed
+from worker.pipeline.part_store import PartStore
+from worker.pipeline.parts import Parts
 from worker.pipeline.passes import Passes, expected_frames
 from worker.pipeline.publish import Publisher, TrackedVideo
 from worker.pipeline.replay import fetch_replay, forward_options
 from worker.pipeline.run import process
 from worker.pipeline.run_state import RunState
-from worker.pipeline.segment_store import SegmentStore
-from worker.pipeline.segments import Segments
 from worker.pipeline.summary import Summary
 from worker.preview.turns import Turns
 from worker.protocol import Done, HandOver, Run
@@ -127,11 +127,11 @@ class VideoJob:
             self.context.continued = self._continue_base(path, store)
         return self._publish(self._track_anew(path, store))
 
-    def _store(self) -> SegmentStore:
+    def _store(self) -> PartStore:
         keeps = keeps_states(self.spec, self.predictor.name, self.context.settings)
-        return SegmentStore(self.context, keeps_states=keeps)
+        return PartStore(self.context, keeps_states=keeps)
 
-    def _track_anew(self, path: Path, store: SegmentStore) -> TrackedVideo:
+    def _track_anew(self, path: Path, store: PartStore) -> TrackedVideo:
         """Track from where an earlier attempt had come to; if that cannot be, from the start."""
         context = self.context
         try:
@@ -152,7 +152,7 @@ class VideoJob:
         if extent.truncated or extent.missing_s:
             self._check_source()
 
-    def _continue_base(self, path: Path, store: SegmentStore) -> Checkpoint | None:
+    def _continue_base(self, path: Path, store: PartStore) -> Checkpoint | None:
         """Take over what the base had come to before the first correction, if that is known."""
         context = self.context
         with context.stage("fetch"):
@@ -164,12 +164,12 @@ class VideoJob:
         with self._open(path, len(frames), only=frames) as source:
             scene = self._scene(path, source)
             streams = self._streams(scene, outputs_of(scene))
-            segments = Segments(context, store, self.origin, streams)
+            parts = Parts(context, store, self.origin, streams)
             if self.spec.options.start_frame is not None:
                 source.skip_to_start()
             context.at(0)
             with context.stage("render"):
-                return write_again(context, found, segments, source if frames else None)
+                return write_again(context, found, parts, source if frames else None)
 
     def _publish(self, tracked: TrackedVideo) -> Done:
         publisher = Publisher(self.context, self._engine())
@@ -239,11 +239,11 @@ class VideoJob:
 
     # --- the frames ------------------------------------------------------------------------------
 
-    def _track(self, path: Path, store: SegmentStore) -> TrackedVideo:
+    def _track(self, path: Path, store: PartStore) -> TrackedVideo:
         context = self.context
         begun = context.continued.checkpoint if context.continued else self._begin()
         passes = Passes(self._options, partial(tracking_fps, self.predictor, self.query), begun)
-        segments: Segments | None = None
+        parts: Parts | None = None
         while True:
             with context.stage("open"):
                 source = self._open(path, passes.max_frames)
@@ -253,19 +253,19 @@ class VideoJob:
                 scene = self._scene(path, source)
                 outputs = outputs_of(scene)
                 streams = self._streams(scene, outputs)
-                segments = segments or Segments(context, store, self.origin, streams)
+                parts = parts or Parts(context, store, self.origin, streams)
                 if passes.at.complete:
                     context.resumed(passes.at.summary.extent.frames_read - 1)
-                    return TrackedVideo(scene, outputs, passes.at.summary, segments)
+                    return TrackedVideo(scene, outputs, passes.at.summary, parts)
                 feed = self._enter_pass(passes, source)
-                if passes.at.survey and segments.is_part_due():
-                    segments.close_part(passes.at)  # a long survey is not made twice
-                summary = self._run_pass(feed, segments, passes.at, path)
+                if passes.at.survey and parts.is_part_due():
+                    parts.close_part(passes.at)  # a long survey is not made twice
+                summary = self._run_pass(feed, parts, passes.at, path)
             if not passes.turn(summary):
                 if self._keeps_complete(outputs):
-                    segments.close_part(RunState(summary=summary, complete=True))
-                return TrackedVideo(scene, outputs, summary, segments)
-            segments.close_part(passes.at)
+                    parts.close_part(RunState(summary=summary, complete=True))
+                return TrackedVideo(scene, outputs, summary, parts)
+            parts.close_part(passes.at)
 
     def _scene(self, path: Path, source: Source) -> Scene:
         sampling = source.sampling
@@ -326,13 +326,13 @@ class VideoJob:
             self.context.resumed(passes.frame)
         return feed
 
-    def _run_pass(self, feed: Feed, segments: Segments, at: RunState, path: Path) -> Summary:
+    def _run_pass(self, feed: Feed, parts: Parts, at: RunState, path: Path) -> Summary:
         with self.context.stage("process"), closing(self._exemplars(path)) as exemplars:
             return process(
                 feed,
                 self.predictor,
                 self.query,
-                segments,
+                parts,
                 checkpoint=at,
                 exemplars=exemplars,
                 on_progress=self.context.wrote,
