@@ -83,12 +83,12 @@ test-fast: dev
 
 test-gpu: dev
 	$(SAM3_NATIVE)
-	$(BIN)/python -m pytest -m gpu $(ARGS)
+	$(BIN)/python -m pytest -m gpu $(ARGS) tests/sam3
 
 # The benchmark runs also where a test fails, and make fails all the same: GPUs are lent by the hour.
 gpu: dev
 	$(SAM3_NATIVE)
-	$(BIN)/python -m pytest -m gpu $(ARGS); tests=$$?; \
+	$(BIN)/python -m pytest -m gpu $(ARGS) tests/sam3; tests=$$?; \
 	$(BIN)/python benchmarks/sam3_gpu.py --quick --profile --json && exit $$tests
 
 check: $(VENV)/.dev

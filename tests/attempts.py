@@ -49,7 +49,7 @@ class Line:
     def beat(self) -> None:
         self.beats += 1
 
-    def happened(self, event: str, **detail: int) -> None:
+    def record_event(self, event: str, **detail: int) -> None:
         self.events.append((event, detail))
 
     def ask_to_commit(self) -> None:

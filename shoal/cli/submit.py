@@ -107,7 +107,7 @@ def _submit_each(
 
         def submit_one(source: str) -> Record:
             if decides.sample_fps == AUTO and not decides.max_frames:
-                _tell_sampling(source)
+                _show_sampling(source)
             return client.submit(uri_of(client, source), **work)
 
         each.run(sources, submit_one)
@@ -130,7 +130,7 @@ def _submit_batch(
         batches.finish(session, client, batch, watch)
 
 
-def _tell_sampling(source: str) -> None:
+def _show_sampling(source: str) -> None:
     if notice := sampling_notice(source):
         output.err.print(Text(output.printable(notice)))
 

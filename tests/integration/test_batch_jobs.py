@@ -130,15 +130,15 @@ def test_a_batch_is_forgotten_with_its_jobs(
     settings: Settings, queue: JobQueue, batches: Batches, runner: BatchRunner
 ) -> None:
     batch = batches.create(request_of(globs=[write_videos(settings, 2)], uris=["file:///x"]))
-    upkeep = Maintenance(queue, retention_days=1e-9)
-    upkeep.forget_old()
+    maintenance = Maintenance(queue, retention_days=1e-9)
+    maintenance.forget_old()
     assert batches.get(batch.id).has_work
     expand(runner)
     take(queue).succeed({}, {})
-    upkeep.forget_old()
+    maintenance.forget_old()
     assert batches.status(batches.get(batch.id)).videos == 1
     take(queue).fail(failure())
-    upkeep.forget_old()
+    maintenance.forget_old()
     with pytest.raises(BatchNotFound):
         batches.get(batch.id)
     assert list(queue.redis.scan_iter("*batch*")) == []

@@ -270,7 +270,7 @@ class VideoJob:
     def _scene(self, path: Path, source: Source) -> Scene:
         sampling = source.sampling
         written_fps = sampling.written_fps(source.info)
-        self._tell_plan(source.info, sampling)
+        self._report_plan(source.info, sampling)
         return Scene(
             self.spec,
             path,
@@ -281,7 +281,7 @@ class VideoJob:
             sampling,
         )
 
-    def _tell_plan(self, info: VideoInfo, sampling: Sampling) -> None:
+    def _report_plan(self, info: VideoInfo, sampling: Sampling) -> None:
         written_fps = sampling.written_fps(info)
         expected = self._expected_frames(info, written_fps)
         run = self.context.run
