@@ -223,6 +223,13 @@ def main() -> None:
         queued = queue.depth().queued - before
 
     print(machine(["fastapi", "uvicorn", "redis", "rq"]))
+    print_rates(found)
+    print(f"{times} announcements of {uploads} uploads queued {queued} jobs")
+    if arguments.json:
+        print_json(figures(found) | {"jobs_queued": queued})
+
+
+def print_rates(found: list[Route]) -> None:
     rows = []
     for route in found:
         for side, outcomes in (("ours", route.ours), ("bare", route.bare)):
@@ -235,15 +242,17 @@ def main() -> None:
                 ]
             )
     print_table(["route", "events/s", "p50 ms", "p99 ms"], rows)
-    print(f"{times} announcements of {uploads} uploads queued {queued} jobs")
-    if arguments.json:
-        figures: dict[str, float] = {}
-        for route in found:
-            figures[f"ratio_to_bare_{route.name}"] = round(route.ratio, 3)
-            figures[f"p99_ratio_{route.name}"] = round(route.p99_ratio, 3)
-        figures["ratio_to_bare"] = min(round(route.ratio, 3) for route in found)
-        figures["p99_ratio"] = max(round(route.p99_ratio, 3) for route in found)
-        print_json(figures | {"jobs_queued": queued})
+
+
+def figures(found: list[Route]) -> dict[str, float]:
+    """The keys of the JSON line."""
+    known: dict[str, float] = {}
+    for route in found:
+        known[f"ratio_to_bare_{route.name}"] = round(route.ratio, 3)
+        known[f"p99_ratio_{route.name}"] = round(route.p99_ratio, 3)
+    known["ratio_to_bare"] = min(round(route.ratio, 3) for route in found)
+    known["p99_ratio"] = max(round(route.p99_ratio, 3) for route in found)
+    return known
 
 
 if __name__ == "__main__":

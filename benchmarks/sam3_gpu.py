@@ -171,12 +171,14 @@ def announce(plan: Plan, chosen: Chosen) -> None:
     print("Nothing is measured without a GPU. On a machine with one, this command measures:")
     for name in chosen.contestants:
         for case in plan.cases(name):
-            if chosen.case in ("", case.name):
-                print(
-                    f"  {name} {case.name}: frames/s and use of the GPU over "
-                    f"{case.frames - case.discarded} frames of {plan.size[0]}x{plan.size[1]}"
-                    + (f", peak memory at frames {list(case.marks)}" if case.marks else "")
-                )
+            if chosen.case not in ("", case.name):
+                continue
+            marks = " and ".join(map(str, case.marks))
+            print(
+                f"  {name} {case.name}: frames/s and use of the GPU over "
+                f"{case.frames - case.discarded} frames of {plan.size[0]}x{plan.size[1]}"
+                + (f", peak memory up to frame {marks}" if marks else "")
+            )
     if chosen.profile:
         print(
             f"  and, over {PROFILED} more frames of each: the kernels that take the time, "

@@ -52,7 +52,7 @@ def test_it_runs_from_its_clip_to_its_figures(sample_clip: Path) -> None:
     assert run.returncode == 0, run.stderr
     table, _, line = run.stdout.rstrip().rpartition("\n")
     assert "p2_o2 reference" in table
-    assert run.stderr.count("Self CPU total time") == 2, "a profile of both, after their figures"
+    assert run.stderr.count("Self CPU time total") == 2, "a profile of both, after their figures"
     figures = json.loads(line)
     for case in ("p2_o2",):
         ratio = figures[f"fps_{case}"] / figures[f"reference_fps_{case}"]

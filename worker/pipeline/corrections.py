@@ -20,7 +20,7 @@ from worker.engines.base import Query
 from worker.outputs.base import Sink
 from worker.pipeline.checkpoint import Checkpoint, Origin, decode
 from worker.pipeline.context import JobContext
-from worker.pipeline.parts import Parts
+from worker.pipeline.parts import PartWriter
 from worker.pipeline.replay import Replay, fetch_base, fetch_metadata
 from worker.pipeline.run import process
 from worker.pipeline.run_state import RunState
@@ -106,7 +106,7 @@ def _newest(context: JobContext, origin: Origin, before: int) -> Checkpoint | No
 
 
 def write_again(
-    context: JobContext, found: Continuation, parts: Parts, source: Source | None
+    context: JobContext, found: Continuation, parts: PartWriter, source: Source | None
 ) -> Checkpoint:
     """Write the base's results up to the checkpoint as the first part of this job.
 

@@ -29,7 +29,7 @@ from worker.pipeline.engine_check import check_engine
 from worker.pipeline.fetch import check_source, fetch_video
 from worker.pipeline.forecast import FramePlan, Speed
 from worker.pipeline.part_store import PartStore
-from worker.pipeline.parts import Parts
+from worker.pipeline.parts import PartWriter
 from worker.pipeline.passes import Passes, expected_frames
 from worker.pipeline.publish import Publisher, TrackedVideo
 from worker.pipeline.replay import fetch_replay, forward_options
@@ -164,7 +164,7 @@ class VideoJob:
         with self._open(path, len(frames), only=frames) as source:
             scene = self._scene(path, source)
             streams = self._streams(scene, outputs_of(scene))
-            parts = Parts(context, store, self.origin, streams)
+            parts = PartWriter(context, store, self.origin, streams)
             if self.spec.options.start_frame is not None:
                 source.skip_to_start()
             context.at(0)
@@ -243,7 +243,7 @@ class VideoJob:
         context = self.context
         begun = context.continued.checkpoint if context.continued else self._begin()
         passes = Passes(self._options, partial(tracking_fps, self.predictor, self.query), begun)
-        parts: Parts | None = None
+        parts: PartWriter | None = None
         while True:
             with context.stage("open"):
                 source = self._open(path, passes.max_frames)
@@ -253,7 +253,7 @@ class VideoJob:
                 scene = self._scene(path, source)
                 outputs = outputs_of(scene)
                 streams = self._streams(scene, outputs)
-                parts = parts or Parts(context, store, self.origin, streams)
+                parts = parts or PartWriter(context, store, self.origin, streams)
                 if passes.at.complete:
                     context.resumed(passes.at.summary.extent.frames_read - 1)
                     return TrackedVideo(scene, outputs, passes.at.summary, parts)
@@ -326,7 +326,7 @@ class VideoJob:
             self.context.resumed(passes.frame)
         return feed
 
-    def _run_pass(self, feed: Feed, parts: Parts, at: RunState, path: Path) -> Summary:
+    def _run_pass(self, feed: Feed, parts: PartWriter, at: RunState, path: Path) -> Summary:
         with self.context.stage("process"), closing(self._exemplars(path)) as exemplars:
             return process(
                 feed,

@@ -28,7 +28,7 @@ from shoal.storage import storage_for
 from shoal.storage.files import writing
 from worker.outputs.base import Made, Output, Scene
 from worker.pipeline.context import JobContext
-from worker.pipeline.parts import Parts
+from worker.pipeline.parts import PartWriter
 from worker.pipeline.summary import Summary
 from worker.protocol import Done
 from worker.video.frame import VideoInfo
@@ -42,7 +42,7 @@ class TrackedVideo(NamedTuple):
     scene: Scene
     outputs: list[Output[Any]]
     summary: Summary
-    parts: Parts
+    parts: PartWriter
 
 
 class Publisher:

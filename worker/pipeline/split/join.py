@@ -18,7 +18,7 @@ from shoal.storage.files import writing
 from worker.outputs.base import NotesFile, Output, Scene, Stream
 from worker.outputs.join import join, join_tables
 from worker.outputs.registry import draws, notes_of, streams_of
-from worker.pipeline.checkpoint import Checkpoint, PartFile
+from worker.pipeline.checkpoint import Checkpoint, SavedFile
 from worker.pipeline.job import VideoJob
 from worker.pipeline.part_store import PartStore
 from worker.pipeline.run_state import RunState
@@ -80,7 +80,7 @@ class JoinJob(VideoJob):
 
     def _joined(
         self, store: PartStore, loaded: Sequence[tuple[Checkpoint, PartStore]]
-    ) -> tuple[Checkpoint, list[PartFile]]:
+    ) -> tuple[Checkpoint, list[SavedFile]]:
         states = [state for state, _ in loaded]
         tables = _tables(self.plan, loaded)
         joiner = Joiner(self.spec.labels, self.spec.remove_objects)
@@ -171,7 +171,7 @@ class FinalJob(JoinJob):
     def _streams(self, scene: Scene, outputs: Sequence[Output[Any]]) -> list[Stream]:
         return streams_of(scene, outputs)
 
-    def _drawn(self, store: PartStore) -> tuple[list[Checkpoint], tuple[PartFile, ...]]:
+    def _drawn(self, store: PartStore) -> tuple[list[Checkpoint], tuple[SavedFile, ...]]:
         """The files of all rendered segments, in the store's folder under names of their own."""
         states, files = [], []
         for number in range(1, len(self.plan.segments) + 1):

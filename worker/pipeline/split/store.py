@@ -9,7 +9,7 @@ from shoal.model.job import JobSpec, Role, SplitSegment
 from shoal.results.layout import content_type, part_name, split_prefix
 from shoal.storage import storage_for
 from shoal.storage.files import writing
-from worker.pipeline.checkpoint import Checkpoint, Origin, PartFile
+from worker.pipeline.checkpoint import Checkpoint, Origin, SavedFile
 from worker.pipeline.context import JobContext
 from worker.pipeline.part_store import PartStore
 from worker.pipeline.split.plan import SplitPlan
@@ -73,6 +73,6 @@ def joined_origin(spec: JobSpec, plan: str) -> Origin:
     return Origin(job_id=job_id, prompts=spec.prompts, made_by={"plan": plan})
 
 
-def is_of(file: PartFile, number: int) -> bool:
+def is_of(file: SavedFile, number: int) -> bool:
     """Whether a file of the joined tables is that of a segment."""
     return file.name.startswith(part_name(number, 0, "").removesuffix("a0."))
