@@ -61,7 +61,7 @@ def submit(
     A URI that is the name of an object means that object, whatever is in it. To mean a wildcard's
     character itself in a pattern, write it in brackets: `[[]`, `[*]`, `[?]`.
     """
-    # All that can be wrong is found before anything is uploaded.
+    # Long by its options. All that can be wrong is found before anything is uploaded.
     chosen = {"outputs": read_outputs(outputs) if outputs else (), **parse_sam3(sam3)}
     options = opt.options_of(ctx.params | chosen)
     shown = read_exemplars(exemplars)

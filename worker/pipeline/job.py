@@ -12,10 +12,9 @@ from typing import Any
 import av
 
 import shoal
-from shoal.errors import CheckpointUnusable, FrameNotFound, Stopped
+from shoal.errors import CheckpointUnusable, Stopped
 from shoal.model.job import Options
 from shoal.model.prompts import check_exemplars_fit, check_fits
-from shoal.model.sam3_options import changed
 from shoal.results.layout import EngineMetadata
 from shoal.results.parts import keeps_states
 from shoal.settings import Settings
@@ -32,6 +31,7 @@ from worker.pipeline.part_store import PartStore
 from worker.pipeline.parts import PartWriter
 from worker.pipeline.passes import Passes, expected_frames
 from worker.pipeline.publish import Publisher, TrackedVideo
+from worker.pipeline.query import exemplar_frames, query_of
 from worker.pipeline.replay import fetch_replay, forward_options
 from worker.pipeline.run import process
 from worker.pipeline.run_state import RunState
@@ -46,8 +46,6 @@ from worker.video.sampling import Sampling
 from worker.video.source import Source, open_source
 
 log = logging.getLogger(__name__)
-
-BEAT_FPS = 1.0  # of the video: how often a frame is converted on the way to those of exemplars
 
 
 class VideoJob:
@@ -342,27 +340,10 @@ class VideoJob:
             )
 
     def _exemplars(self, path: Path) -> Generator[Frame, None, None]:
-        """The frames of exemplars, wherever in the video they are; read up to the last of them.
-
-        Raises:
-            FrameNotFound: the video has no such frame.
-            Stopped: the job must stop.
-        """
-        left = set(self.query.exemplar_frames)
-        if not left:
-            return
-        # In the whole video, also in a segment of a split job.
-        with VideoJob._open(self, path, len(left), only=frozenset(left)) as source:
-            for frame in source.frames(BEAT_FPS):
-                self.context.beat()
-                if frame.wanted:
-                    left.remove(frame.index)
-                    yield frame
-            last = source.frames_read - 1
-        if left:
-            raise FrameNotFound(
-                f"there is an exemplar on frame {min(left)}; the last one of the video is {last}"
-            )
+        """See ``exemplar_frames``. Of the whole video, also in a segment of a split job."""
+        if wanted := frozenset(self.query.exemplar_frames):
+            with VideoJob._open(self, path, len(wanted), only=wanted) as source:
+                yield from exemplar_frames(source, self.query, self.context.beat)
 
     @property
     def _options(self) -> Options:
@@ -372,16 +353,4 @@ class VideoJob:
 
     @cached_property
     def query(self) -> Query:
-        spec, options = self.spec, self.spec.options
-        if spec.is_edited:
-            return Query(prompts=spec.labels)
-        return Query(
-            prompts=spec.prompts,
-            objects=spec.objects,
-            remove_objects=spec.remove_objects,
-            max_objects=options.max_objects,
-            score_threshold=options.score_threshold,
-            exemplars=spec.exemplars,
-            track_fps=options.track_fps,
-            sam3=changed(options),
-        )
+        return query_of(self.spec)
