@@ -358,7 +358,9 @@ def main() -> None:
     print("the first figure is the reference's, the second ours:")
     header = ("", "kernels", "ours", "waits", "ours", "TFLOP", "ours", "GB", "ours")
     print_table(header, rows)
-    print("Passes of the reference:", {k: dict(v) for k, v in reference.passes.items()})
+    print("Passes of the reference through each part, as {prompts or objects of a pass: passes}:")
+    for part, passes in reference.passes.items():
+        print(f"  {part}: {dict(passes)}")
 
 
 if __name__ == "__main__":

@@ -224,6 +224,8 @@ def main() -> None:
     if not (options.tiny or found):
         announce(plan, chosen)
         count()
+        if options.json:
+            print(json.dumps(figures({})))
         return
     with tempfile.TemporaryDirectory(prefix="shoal-benchmark-") as folder:
         measured = measure(plan, options.clip, options.tiny, chosen, Path(folder))

@@ -22,7 +22,7 @@ def test_without_a_gpu_it_says_what_it_would_measure(
     """The counts besides are those of ``test_speed`` and ``test_fake_gpu``."""
     counted: list[bool] = []
     monkeypatch.setattr(sam3_gpu, "count", lambda: counted.append(True))
-    command = "sam3_gpu.py --quick --profile --contestant ours --clip"
+    command = "sam3_gpu.py --quick --profile --json --contestant ours --clip"
     monkeypatch.setattr(sys, "argv", [*command.split(), __file__])
     sam3_gpu.main()
     said = capsys.readouterr().out
@@ -31,6 +31,7 @@ def test_without_a_gpu_it_says_what_it_would_measure(
     assert "where the host waits" in said
     assert "reference" not in said
     assert counted
+    assert json.loads(said.splitlines()[-1]) == {}, "nothing was measured"
 
 
 def test_a_gpu_that_cannot_be_used_is_not_taken_for_none(
