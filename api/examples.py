@@ -1,4 +1,8 @@
-"""Requests and answers as the OpenAPI document shows them. A test holds them to the models."""
+"""Requests and answers as the OpenAPI document shows them. A test holds them to the models.
+
+They stand in one file, not on their models, because they share their values: it is one job, queued,
+running and done, that all of them show.
+"""
 
 from __future__ import annotations
 

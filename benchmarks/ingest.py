@@ -261,6 +261,13 @@ def main() -> None:
         queued = queue.depth().queued - before
 
     print(machine(["fastapi", "uvicorn", "redis", "rq"]))
+    print_rates(found)
+    print(f"{times} announcements of {uploads} uploads queued {queued} jobs")
+    if arguments.json:
+        print_json(figures(found) | {"jobs_queued": queued})
+
+
+def print_rates(found: list[Route]) -> None:
     rows = []
     for route in found:
         for side, rounds in (("ours", route.ours), ("bare", route.bare)):
@@ -275,17 +282,19 @@ def main() -> None:
                 ]
             )
     print_table(["route", "events/s", "p50 ms", "p99 ms", "CPU ms"], rows)
-    print(f"{times} announcements of {uploads} uploads queued {queued} jobs")
-    if arguments.json:
-        figures: dict[str, float] = {}
-        for route in found:
-            figures[f"ratio_to_bare_{route.name}"] = round(route.ratio, 3)
-            figures[f"p99_ratio_{route.name}"] = round(route.p99_ratio, 3)
-            figures[f"cpu_ms_{route.name}"] = round(cpu_ms(route.ours), 3)
-            figures[f"cpu_ratio_to_bare_{route.name}"] = round(route.cpu_ratio, 3)
-        figures["ratio_to_bare"] = min(round(route.ratio, 3) for route in found)
-        figures["p99_ratio"] = max(round(route.p99_ratio, 3) for route in found)
-        print_json(figures | {"jobs_queued": queued})
+
+
+def figures(found: list[Route]) -> dict[str, float]:
+    """The keys of the JSON line."""
+    known: dict[str, float] = {}
+    for route in found:
+        known[f"ratio_to_bare_{route.name}"] = round(route.ratio, 3)
+        known[f"p99_ratio_{route.name}"] = round(route.p99_ratio, 3)
+        known[f"cpu_ms_{route.name}"] = round(cpu_ms(route.ours), 3)
+        known[f"cpu_ratio_to_bare_{route.name}"] = round(route.cpu_ratio, 3)
+    known["ratio_to_bare"] = min(round(route.ratio, 3) for route in found)
+    known["p99_ratio"] = max(round(route.p99_ratio, 3) for route in found)
+    return known
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+PROFILED = 24  # frames: a profile keeps some thousand events of each
+
 
 @dataclass(frozen=True)
 class Case:

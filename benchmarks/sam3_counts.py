@@ -26,6 +26,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from transformers import Sam3VideoConfig, Sam3VideoModel, Sam3VideoProcessor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.utils.logging import disable_progress_bar
 
 from benchmarks.report import print_table
 from tests.sam3.launches import Launches
@@ -337,6 +338,7 @@ def write_deep(folder: Path) -> Path:
 
 def main() -> None:
     torch.set_num_threads(1)
+    disable_progress_bar()
     with tempfile.TemporaryDirectory(prefix="shoal-benchmark-") as folder:
         checkpoint = write_deep(Path(folder))
         reference, ours = count_stock(checkpoint), count_ours(checkpoint)
@@ -356,7 +358,9 @@ def main() -> None:
     print("the first figure is the reference's, the second ours:")
     header = ("", "kernels", "ours", "waits", "ours", "TFLOP", "ours", "GB", "ours")
     print_table(header, rows)
-    print("Passes of the reference:", {k: dict(v) for k, v in reference.passes.items()})
+    print("Passes of the reference through each part, as {prompts or objects of a pass: passes}:")
+    for part, passes in reference.passes.items():
+        print(f"  {part}: {dict(passes)}")
 
 
 if __name__ == "__main__":

@@ -8,9 +8,10 @@ real clip and the same number of objects, each in a process of its own:
 - ours: the engine ``sam3``, frame by frame
 
 Each case is printed when it is done. ``--contestant`` and ``--case`` (such as ``p2_o10``) choose
-some; ``--quick`` measures 2 prompts and 10 objects only, in a few minutes; ``--profile`` prints the
-kernels that take the time, and where the host waited for the device. Without a GPU, what a frame
-costs at full size is counted instead (``benchmarks.sam3_counts``).
+some; ``--quick`` measures 2 prompts and 10 objects only, in a few minutes; ``--profile`` runs a few
+frames of each case again, and prints the kernels that take the time and where the host waits for
+the device. Without a GPU, what a frame costs at full size is counted instead
+(``benchmarks.sam3_counts``).
 
 ``--tiny`` takes a tiny checkpoint, a few small frames and whatever device there is: it shows that
 the benchmark runs, and measures nothing.
@@ -32,7 +33,8 @@ if not __package__:  # run by its path: benchmarks are not installed
 
 from benchmarks.options import clip_parser, parse
 from benchmarks.report import machine, print_table
-from benchmarks.sam3_cases import Case, Measured
+from benchmarks.sam3_cases import PROFILED, Case, Measured
+from worker.engines import cuda
 
 CONTESTANTS = ("reference", "ours")
 Measurements = Iterator[tuple[str, Measured]]
@@ -77,8 +79,6 @@ class Plan:
 
 FULL = Plan((1, 2, 4), (1, 10, 30), 120, 16, (2, 10), (100, 1000, 3000), (1920, 1080))
 TINY = Plan((2,), (2,), 4, 2, (2, 2), (3, 4, 5), (96, 54))
-
-
 QUICK = Plan((2,), (10,), 60, 16, (2, 10), (60,), (1920, 1080))
 
 
@@ -88,7 +88,7 @@ class Chosen:
     Attributes:
         contestants: by name.
         case: the name of the only one; empty for all.
-        profile: whether to print where the time goes.
+        profile: whether to print where the time goes, after what was measured.
     """
 
     contestants: tuple[str, ...]
@@ -168,26 +168,44 @@ def print_measured(measured: dict[str, dict[str, Measured]]) -> None:
 
 def announce(plan: Plan, chosen: Chosen) -> None:
     """Say what a machine with a GPU would measure."""
-    print("There is no GPU. On one, this measures:")
+    print("Nothing is measured without a GPU. On a machine with one, this command measures:")
     for name in chosen.contestants:
         for case in plan.cases(name):
-            if chosen.case in ("", case.name):
-                print(
-                    f"  {name} {case.name}: frames/s and use of the GPU over "
-                    f"{case.frames - case.discarded} frames of {plan.size[0]}x{plan.size[1]}"
-                    + (f", peak memory at frames {list(case.marks)}" if case.marks else "")
-                )
+            if chosen.case not in ("", case.name):
+                continue
+            marks = " and ".join(map(str, case.marks))
+            print(
+                f"  {name} {case.name}: frames/s and use of the GPU over "
+                f"{case.frames - case.discarded} frames of {plan.size[0]}x{plan.size[1]}"
+                + (f", peak memory up to frame {marks}" if marks else "")
+            )
     if chosen.profile:
-        print("  the kernels that take the time, and where the host waits for the device")
+        print(
+            f"  and, over {PROFILED} more frames of each: the kernels that take the time, "
+            "and where the host waits for the device"
+        )
 
 
-def device() -> str:
-    """The first GPU and its driver, as nvidia-smi names them."""
-    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-    try:
-        return subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
+def count() -> None:
+    """Print what a frame costs, which needs no GPU."""
+    print("\nCounted instead on the CPU, which takes a minute or more:", flush=True)
+    subprocess.run([sys.executable, "-m", "benchmarks.sam3_counts"], check=True, cwd=ROOT)
+
+
+def gpu() -> str:
+    """The first GPU, its driver, and in which precision it computes; empty if there is none.
+
+    Raises:
+        SystemExit: there is one, but this build of torch cannot use it.
+    """
+    import torch
+
+    if obstacle := cuda.find_obstacle():
+        raise SystemExit(f"{obstacle}. {obstacle.hint}")
+    if not torch.cuda.is_available():
         return ""
+    found = cuda.device()
+    return f"{found}, driver {cuda.driver()}, {found.dtype}, attention: {found.attention}"
 
 
 def main() -> None:
@@ -198,15 +216,16 @@ def main() -> None:
     parser.add_argument("--case", default="", help="only this one, such as p2_o10")
     parser.add_argument("--profile", action="store_true", help="print where the time goes")
     options = parse(parser)
-    print(machine(PACKAGES), f"GPU     {device() or 'none'}", sep="\n", flush=True)
+    found = gpu()
+    print(machine(PACKAGES), f"GPU     {found or 'none'}", sep="\n", flush=True)
     plan = TINY if options.tiny else QUICK if options.quick else FULL
     contestants = (options.contestant,) if options.contestant else CONTESTANTS
     chosen = Chosen(contestants, options.case, options.profile)
-    if not (options.tiny or device()):
+    if not (options.tiny or found):
         announce(plan, chosen)
-        if not options.profile:
-            print("Counted instead, not measured:", flush=True)
-            subprocess.run([sys.executable, "-m", "benchmarks.sam3_counts"], check=True, cwd=ROOT)
+        count()
+        if options.json:
+            print(json.dumps(figures({})))
         return
     with tempfile.TemporaryDirectory(prefix="shoal-benchmark-") as folder:
         measured = measure(plan, options.clip, options.tiny, chosen, Path(folder))

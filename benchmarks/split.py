@@ -240,6 +240,29 @@ def main() -> None:
             whole, split = measure_speed(clip, COUNTS, args.wait, settings, queue)
     overlap = {n: each.tracked / args.frames - 1 for n, each in split.items()}
     print(f"\n{args.frames} frames, {args.wait:g} s a frame; unsplit on one worker {whole:.1f} s\n")
+    print_tables(whole, split, overlap, agreement)
+    if args.json:
+        figures = {
+            "speedup": {str(n): round(whole / each.seconds, 3) for n, each in split.items()},
+            "agreement": {name: each._asdict() for name, each in agreement.items()},
+            "overlap_cost": {str(n): round(cost, 4) for n, cost in overlap.items()},
+        }
+        print(json.dumps(figures))
+
+
+def print_tables(
+    whole: float,
+    split: dict[int, Outcome],
+    overlap: dict[int, float],
+    agreement: dict[str, Agreement],
+) -> None:
+    """
+    Args:
+        whole: seconds of the unsplit job.
+        split: by the number of workers.
+        overlap: share of the frames that was tracked twice.
+        agreement: with the unsplit job, by clip and prompt.
+    """
     print_table(
         ("workers", "segments", "seconds", "speedup", "frames tracked twice"),
         [
@@ -268,13 +291,6 @@ def main() -> None:
             for name, each in agreement.items()
         ],
     )
-    if args.json:
-        figures = {
-            "speedup": {str(n): round(whole / each.seconds, 3) for n, each in split.items()},
-            "agreement": {name: each._asdict() for name, each in agreement.items()},
-            "overlap_cost": {str(n): round(cost, 4) for n, cost in overlap.items()},
-        }
-        print(json.dumps(figures))
 
 
 if __name__ == "__main__":

@@ -150,22 +150,22 @@ def sampling(fps: float | str) -> str:
 def forecast(progress: Progress) -> str:
     """How many frames an attempt will write and what that takes, in sentences; empty while nothing
     is known, and for all frames of a video where 'auto' has taken them."""
-    told = progress.forecast
-    takes = _takes(told.seconds, told.cost)
-    if not (told.reason and told.sampled_fps):
+    known = progress.forecast
+    takes = _takes(known.seconds, known.cost)
+    if not (known.reason and known.sampled_fps):
         return f"{counted(progress.frames_expected, 'frame')}: {takes}." if takes else ""
-    chosen = f"{told.sampled_fps:g} frame per second will be processed"
+    chosen = f"{known.sampled_fps:g} frame per second will be processed"
     if frames := progress.frames_expected:
         chosen = (
-            f"{number(frames)} of {counted(told.all_frames, 'frame')} will be processed, "
-            f"{told.sampled_fps:g} per second"
+            f"{number(frames)} of {counted(known.all_frames, 'frame')} will be processed, "
+            f"{known.sampled_fps:g} per second"
         )
-    chosen += f", because {told.reason}" + (f": {takes}" if takes else "")
-    if not told.all_frames_s:
+    chosen += f", because {known.reason}" + (f": {takes}" if takes else "")
+    if not known.all_frames_s:
         return f"{chosen}. For all frames, submit it with sample_fps 0."
     return (
         f"{chosen}. All frames (sample_fps 0) would take "
-        f"{_takes(told.all_frames_s, told.all_frames_cost)}."
+        f"{_takes(known.all_frames_s, known.all_frames_cost)}."
     )
 
 

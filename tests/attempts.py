@@ -17,7 +17,7 @@ from shoal.model.job import JobSpec, Options
 from shoal.model.prompts import Removal
 from shoal.model.record import Progress
 from shoal.results.layout import masks_name, metadata_name, overlay_name, parts_prefix
-from shoal.results.segments import remove_segments
+from shoal.results.parts import remove_parts
 from shoal.settings import Settings
 from shoal.storage import storage_for
 from tests.media import seconds
@@ -49,7 +49,7 @@ class Line:
     def beat(self) -> None:
         self.beats += 1
 
-    def happened(self, event: str, **detail: int) -> None:
+    def record_event(self, event: str, **detail: int) -> None:
         self.events.append((event, detail))
 
     def ask_to_commit(self) -> None:
@@ -95,7 +95,7 @@ class Job:
         """A new attempt, with a predictor of its own. Raises what the job does."""
         done = self.order(self.spec, line)
         assert isinstance(done, Done)
-        remove_segments(self.spec, self.settings)  # as the parent does
+        remove_parts(self.spec, self.settings)  # as the parent does
         return done
 
     def order(self, spec: JobSpec, line: Line | None = None, **phase: Any) -> Done | HandOver:

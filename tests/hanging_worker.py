@@ -8,10 +8,10 @@ import sys
 import time
 from typing import Any
 
-from worker import __main__, parent, segment_remover
+from worker import __main__, parent, part_remover
 
 CALLS: dict[str, tuple[Any, str]] = {
-    "storage": (segment_remover, "remove_segments"),
+    "storage": (part_remover, "remove_parts"),
     "redis": (parent.Parent, "_take"),
     "the end": (parent, "withdraw"),
 }

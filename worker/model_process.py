@@ -91,7 +91,7 @@ class ParentLine:
                     self.previews.put(message.preview)
                 self._heard.notify_all()
 
-    def tell(self, message: FromJob) -> None:
+    def send(self, message: FromJob) -> None:
         self.link.send(message.model_copy(update={"job": self.job}))
 
     def report(self, progress: Progress, *, now: bool = False) -> None:
@@ -99,18 +99,18 @@ class ParentLine:
         at = time.monotonic()
         if now or at - self._last_report >= REPORT_S:
             self._last_report = at
-            self.tell(Report(progress=progress))
+            self.send(Report(progress=progress))
 
     def beat(self) -> None:
         """Tell the parent that work goes on, unless it was told a moment ago."""
         at = time.monotonic()
         if at - self._last_beat >= REPORT_S:
             self._last_beat = at
-            self.tell(Beat())
+            self.send(Beat())
 
-    def happened(self, event: Literal["part", "resumed"], **detail: int) -> None:
+    def record_event(self, event: Literal["part", "resumed"], **detail: int) -> None:
         """Add to the job's timeline."""
-        self.tell(EventReport(event=event, detail=detail))
+        self.send(EventReport(event=event, detail=detail))
 
     def ask_to_commit(self) -> None:
         """Wait for the parent to confirm that the job is still ours.
@@ -120,7 +120,7 @@ class ParentLine:
         """
         with self._heard:
             self._granted = False
-            self.tell(Commit())
+            self.send(Commit())
             self._heard.wait_for(lambda: self._granted or self._is_unwanted)
             if self._is_unwanted:
                 raise Stopped
@@ -144,7 +144,7 @@ def serve(link: ModelEnd, settings: Settings) -> None:
     while True:
         run = control.runs.get()
         control.job = run.spec.id
-        control.tell(_run(run, control, predictor, turns, speed, choice, settings))
+        control.send(_run(run, control, predictor, turns, speed, choice, settings))
 
 
 def _load(link: ModelEnd, settings: Settings) -> tuple[Choice, Predictor]:

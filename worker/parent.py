@@ -40,10 +40,10 @@ from shoal.queue.workers import announce, unique_name, withdraw
 from shoal.settings import Settings
 from worker.attempt import Attempt, Outcome, failed, handed_over
 from worker.model_handle import ModelProcess
+from worker.part_remover import PartRemover
 from worker.preview.relay import PreviewRelay
 from worker.protocol import Failed, Ready
 from worker.rq_mirror import RQMirror
-from worker.segment_remover import SegmentRemover
 from worker.workdir import WorkDir
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ POLL_S = 1  # s; how long one wait for the model or for Redis lasts
 TAKE_S = 0.2  # s; for a job: signals and previews are noticed in between
 RELOAD_S = 2.0  # s; model processes that die at once are started this far apart
 BOOKS_S = 2.0  # s; from when a video must have stopped to the end of the process
-REMOVE_S = 30.0  # s; how long the next video waits for the last one's segments to be removed
+REMOVE_S = 30.0  # s; how long the next video waits for the last one's parts to be removed
 LOADS = 3  # model processes that may die in a row while they load
 
 
@@ -78,7 +78,7 @@ class Parent:
         )
         previews = Previews(queue.redis, queue.name)
         self.previews = PreviewRelay(previews, self.model, self.info)
-        self.remover = SegmentRemover(queue, settings)
+        self.remover = PartRemover(queue, settings)
         self.stopping = False
         self._stop_at = 0.0
         self.mirror = self._insist(lambda: RQMirror(queue, name, beat_s=settings.beat_s))

@@ -1,4 +1,4 @@
-"""Removes the segments of ended jobs that their workers left: killed, or the storage was away."""
+"""Removes the parts of ended jobs that their workers left: killed, or the storage was away."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shoal.model.job import State
 from shoal.model.record import Record, now
 from shoal.queue.queue import JobQueue
 from shoal.queue.split import segment_ids
-from shoal.results.segments import remove_segments
+from shoal.results.parts import remove_parts
 from shoal.settings import Settings
 from shoal.storage.base import hastily
 
@@ -57,12 +57,12 @@ class CleanupThread(Background):
         elif now() - until < GIVE_UP_S:
             cleanup.later(job_id, max(MIN_PAUSE_S, now() - (record.finished_at or 0.0)))
         else:
-            log.error("the segments of job %s are left: they could not be removed", job_id)
+            log.error("the parts of job %s are left: they could not be removed", job_id)
             cleanup.done(job_id)
 
     def _remove(self, record: Record, *, keep_states: bool) -> bool:
         with hastily():  # one of a storage that hangs does not keep the others waiting
             ids = segment_ids(record)
-            if not remove_segments(record.spec, self._settings, ids, keep_states=keep_states):
+            if not remove_parts(record.spec, self._settings, ids, keep_states=keep_states):
                 return False
             return record.state != State.CANCELLED or remove_published(record, self._settings)

@@ -6,9 +6,13 @@ import argparse
 import json
 import logging
 from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from typing import TypeVar
 
 from benchmarks.day.compare import LongRow, Row, compare, compare_long, mean, mean_long
+
+AnyRow = TypeVar("AnyRow", Row, LongRow)
 
 LONG_HEADER = (
     "| long videos | wait, median / 95 % | to the result, median / 95 % "
@@ -28,12 +32,25 @@ def main() -> None:
     args = parser.parse_args()
     logging.disable(logging.CRITICAL)  # SkyPilot tells of each of its decisions
     if args.long:
-        main_long(args)
-        return
-    found: defaultdict[str, list[Row]] = defaultdict(list)
-    for seed in range(1, args.days + 1):
-        for name, row in compare(args.videos, seed):
+        print_long(args)
+    else:
+        print_strategies(args)
+
+
+def by_name(
+    days: int, compare_day: Callable[[int], Iterable[tuple[str, AnyRow]]]
+) -> dict[str, list[AnyRow]]:
+    """The rows of each name, a row per day; a day is the seed of its videos."""
+    found: defaultdict[str, list[AnyRow]] = defaultdict(list)
+    for seed in range(1, days + 1):
+        for name, row in compare_day(seed):
             found[name].append(row)
+    return found
+
+
+def print_strategies(args: argparse.Namespace) -> None:
+    """GPU hours, cost and waits of each way to scale."""
+    found = by_name(args.days, lambda seed: compare(args.videos, seed))
     rows = {name: mean(days) for name, days in found.items()}
     print(f"{HEADER}\n|---|--:|--:|--:|--:|--:|")
     for row in rows.values():
@@ -46,12 +63,9 @@ def main() -> None:
         print(json.dumps({name: asdict(row) for name, row in rows.items()} | {"days": each}))
 
 
-def main_long(args: argparse.Namespace) -> None:
+def print_long(args: argparse.Namespace) -> None:
     """Waits of long videos, unsplit and split."""
-    found: defaultdict[str, list[LongRow]] = defaultdict(list)
-    for seed in range(1, args.days + 1):
-        for name, row in compare_long(args.videos, args.long, seed):
-            found[name].append(row)
+    found = by_name(args.days, lambda seed: compare_long(args.videos, args.long, seed))
     rows = {name: mean_long(days) for name, days in found.items()}
     print(f"{LONG_HEADER}\n|---|--:|--:|--:|--:|--:|")
     for each in rows.values():

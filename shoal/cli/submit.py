@@ -61,7 +61,7 @@ def submit(
     A URI that is the name of an object means that object, whatever is in it. To mean a wildcard's
     character itself in a pattern, write it in brackets: `[[]`, `[*]`, `[?]`.
     """
-    # All that can be wrong is found before anything is uploaded.
+    # Long by its options. All that can be wrong is found before anything is uploaded.
     chosen = {"outputs": read_outputs(outputs) if outputs else (), **parse_sam3(sam3)}
     options = opt.options_of(ctx.params | chosen)
     shown = read_exemplars(exemplars)
@@ -107,7 +107,7 @@ def _submit_each(
 
         def submit_one(source: str) -> Record:
             if decides.sample_fps == AUTO and not decides.max_frames:
-                _tell_sampling(source)
+                _show_sampling(source)
             return client.submit(uri_of(client, source), **work)
 
         each.run(sources, submit_one)
@@ -130,7 +130,7 @@ def _submit_batch(
         batches.finish(session, client, batch, watch)
 
 
-def _tell_sampling(source: str) -> None:
+def _show_sampling(source: str) -> None:
     if notice := sampling_notice(source):
         output.err.print(Text(output.printable(notice)))
 

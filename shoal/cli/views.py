@@ -242,15 +242,17 @@ def _chosen(options: Options) -> str:
     chosen = options.model_dump(mode="json", exclude_defaults=True)
     if "outputs" in chosen:
         chosen["outputs"] = " + ".join(map(_output, options.outputs))
-    told = (f"{value:g}" if isinstance(value, float) else value for value in chosen.values())
-    return printable(", ".join(f"{name} {value}" for name, value in zip(chosen, told, strict=True)))
+    values = (f"{value:g}" if isinstance(value, float) else value for value in chosen.values())
+    return printable(
+        ", ".join(f"{name} {value}" for name, value in zip(chosen, values, strict=True))
+    )
 
 
 def _output(chosen: AnyOutput) -> str:
     """As ``--output`` takes it: 'crops:per_object=3'."""
     given = chosen.model_dump(mode="json", exclude_defaults=True, exclude={"kind"})
-    told = ",".join(f"{name}={json.dumps(value)}" for name, value in given.items())
-    return f"{chosen.kind}:{told}" if told else chosen.kind
+    settings = ",".join(f"{name}={json.dumps(value)}" for name, value in given.items())
+    return f"{chosen.kind}:{settings}" if settings else chosen.kind
 
 
 def _duration(record: Record) -> str:

@@ -55,17 +55,17 @@ class ForecastNotice:
     that is known, and the time once the engine's speed is."""
 
     def __init__(self) -> None:
-        self._told: dict[str, bool] = {}  # by job, whether the time was told, too
+        self._shown: dict[str, bool] = {}  # by job, whether the time was shown, too
 
     def __call__(self, record: Record) -> None:
-        told = record.progress.forecast
-        is_timed = bool(told.seconds)
-        is_long = told.seconds >= LONG_S or bool(told.reason and told.sampled_fps)
+        known = record.progress.forecast
+        is_timed = bool(known.seconds)
+        is_long = known.seconds >= LONG_S or bool(known.reason and known.sampled_fps)
         if record.state != State.RUNNING or not is_long:
             return
-        if record.id in self._told and self._told[record.id] >= is_timed:
+        if record.id in self._shown and self._shown[record.id] >= is_timed:
             return
-        self._told[record.id] = is_timed
+        self._shown[record.id] = is_timed
         short_id = record.id[:SHORT_ID]
         text = f"{video_name(record.spec.uri)}: {sampling_note(record)}"
         err.print(Text(f"{printable(text)} To stop it: shoal cancel {short_id}"))

@@ -91,8 +91,8 @@ def _known(http: Transport, note: Path) -> str:
 
 def _create(http: Transport, note: Path, name: str, size: int) -> str:
     encoded = base64.b64encode(name.encode()).decode()
-    told = {"Upload-Length": str(size), "Upload-Metadata": f"filename {encoded}"}
-    location = http.ask("POST", PATH, headers=TUS | told).headers["Location"]
+    headers = {"Upload-Length": str(size), "Upload-Metadata": f"filename {encoded}"}
+    location = http.ask("POST", PATH, headers=TUS | headers).headers["Location"]
     with suppress(OSError):  # then only this run can continue it
         note.parent.mkdir(parents=True, exist_ok=True)
         note.write_text(location)

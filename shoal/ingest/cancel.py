@@ -12,7 +12,7 @@ from shoal.model.record import Record
 from shoal.queue.queue import JobQueue
 from shoal.queue.split import segment_ids
 from shoal.results.layout import WorkerMetadata, result_name, result_uri
-from shoal.results.segments import remove_segments
+from shoal.results.parts import remove_parts
 from shoal.settings import Settings
 from shoal.storage import storage_for
 
@@ -34,9 +34,8 @@ def has_leftovers(record: Record) -> bool:
 
 def remove_leftovers(record: Record, queue: JobQueue, settings: Settings) -> None:
     """Remove them, or leave them to be removed later."""
-    if remove_segments(record.spec, settings, segment_ids(record)) and remove_published(
-        record, settings
-    ):
+    is_removed = remove_parts(record.spec, settings, segment_ids(record))
+    if is_removed and remove_published(record, settings):
         queue.cleanup.done(record.id)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from shoal.model.job import State
 from shoal.model.record import Record
 from shoal.queue.stats import DAY_S
-from shoal.results.segments import keeps_states
+from shoal.results.parts import keeps_states
 from shoal.settings import Settings
 
 

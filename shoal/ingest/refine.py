@@ -16,7 +16,7 @@ from shoal.model.outputs import Redact
 from shoal.model.record import Record
 from shoal.model.submission import Submission
 from shoal.results.layout import ResultSummary, result_uri, summary_name
-from shoal.results.segments import state_frame
+from shoal.results.parts import state_frame
 from shoal.settings import Settings
 from shoal.storage import storage_for
 

@@ -1,6 +1,6 @@
-"""Ended jobs whose segments nobody needs any more, until somebody has removed them.
+"""Ended jobs whose parts nobody needs any more, until somebody has removed them.
 
-An id is put down in the transaction that ends its job. The worker removes the segments and takes
+An id is put down in the transaction that ends its job. The worker removes the parts and takes
 the id off; what it did not get to, as it was killed or the storage was away, the API does later.
 """
 

@@ -49,7 +49,7 @@ class Maintenance:
         self._sampled = 0.0
         self._period_ends = 0.0
         self._forgotten = 0  # in this period
-        self._told = False
+        self._is_logged = False
 
     def run(self) -> None:
         minute = redis_time(self.queue.redis) // MINUTE_S * MINUTE_S
@@ -75,8 +75,8 @@ class Maintenance:
         self._forgotten += len(ids)
         for job_id in ids:
             self.queue.forget(job_id)
-        if len(found) > most < FORGET_AT_ONCE and not self._told:
-            self._told = True
+        if len(found) > most < FORGET_AT_ONCE and not self._is_logged:
+            self._is_logged = True
             log.warning(
                 "more jobs are due to be forgotten than expected: no more than %d within %.0f s; "
                 "is the clock of Redis right, or was SHOAL_RETENTION_DAYS lowered?",
@@ -90,7 +90,7 @@ class Maintenance:
         """How many of the jobs that have ended may be forgotten in what is left of the period."""
         at = time.monotonic()
         if at >= self._period_ends:
-            self._period_ends, self._forgotten, self._told = at + self._period_s, 0, False
+            self._period_ends, self._forgotten, self._is_logged = at + self._period_s, 0, False
         most = max(LEAST, int(SHARE * (ended + self._forgotten)))
         return max(0, most - self._forgotten)
 

@@ -64,8 +64,8 @@ def poisonous(
     cause = f"it cost {' and '.join(filter(None, cost))}"
     if last:
         cause += f"; the last time {last.message}"
-    told = "; ".join(_told(each) for each in deaths)
-    failure = Failure.of(PoisonousVideo(f"{cause} ({told})"))
+    places = "; ".join(_place(each) for each in deaths)
+    failure = Failure.of(PoisonousVideo(f"{cause} ({places})"))
     return failure.model_copy(update={"traceback": last.traceback if last else ""})
 
 
@@ -74,7 +74,7 @@ def _is_death(attempt: AttemptRecord) -> bool:
     return attempt.outcome == "lost" or (error is not None and error.code in DEADLY)
 
 
-def _told(attempt: AttemptRecord) -> str:
+def _place(attempt: AttemptRecord) -> str:
     """Such as 'attempt 2 on gpu-7 of host a, stage process, frame 120'."""
     host = f" of {attempt.host}" if attempt.host else ""
     stage = f", stage {attempt.stage}" if attempt.stage else ", before its first report"

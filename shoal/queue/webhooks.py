@@ -141,7 +141,7 @@ class Outbox:
             if gone := [i for i, value in zip(old, there, strict=True) if value is None]:
                 self.redis.zrem(key, *gone)
 
-    # --- what the deliverer does -----------------------------------------------------------------
+    # --- what the webhook sender does -------------------------------------------------------------
 
     def due(self, limit: int) -> list[Delivery]:
         """What is to be tried now, longest due first. Not claimed yet."""
@@ -260,7 +260,7 @@ def _parse(value: bytes) -> Delivery:
 def message(record: Record) -> str:
     """What a receiver is told of a job that has ended: JSON, at most ``MAX_BODY_BYTES``."""
     spec, error = record.spec, record.error
-    told = error and {
+    cause = error and {
         "code": error.code,
         "message": error.message[:MAX_TEXT_CHARS],
         "hint": error.hint[:MAX_TEXT_CHARS],
@@ -270,7 +270,7 @@ def message(record: Record) -> str:
         "state": record.state,
         "attempt": record.attempt,
         "finished_at": record.finished_at,
-        "error": told,
+        "error": cause,
         "uri": spec.uri,
         "version": spec.version,
         "prompts": spec.prompts,

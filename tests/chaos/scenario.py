@@ -210,7 +210,7 @@ class Scenario:
         return (
             self.refused
             and published
-            and "could not delete the segments in" in self.victim.log.read_text()
+            and "could not delete the parts in" in self.victim.log.read_text()
         )
 
     def _rq_is_clean(self) -> bool:

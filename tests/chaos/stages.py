@@ -75,14 +75,14 @@ def wrap_parent() -> None:
 
 def wrap_model() -> None:
     """The stages of the model process, but for those of its engine."""
-    from worker.pipeline import publish, segments as parts
+    from worker.pipeline import parts, publish
     from worker.pipeline.job import VideoJob
-    from worker.pipeline.segment_store import SegmentStore
+    from worker.pipeline.part_store import PartStore
     from worker.pipeline.split.cut import CutJob
     from worker.pipeline.split.join import FinalJob, JoinJob
     from worker.pipeline.split.segment import RenderSegment
 
-    def of_part(store: SegmentStore, path: Path) -> str:
+    def of_part(store: PartStore, path: Path) -> str:
         spec = store._context.spec
         if spec.segment:
             return "segment part"
@@ -94,7 +94,7 @@ def wrap_model() -> None:
         return "metadata" if kind == "metadata" else "publish"
 
     wrap(VideoJob, "_fetch", lambda *args: "download")
-    wrap(SegmentStore, "_put", of_part)
+    wrap(PartStore, "_put", of_part)
     wrap(CutJob, "_plan", lambda *args: "cut")
     wrap(JoinJob, "_join", lambda *args: "id join")
     wrap(RenderSegment, "_prepare", lambda *args: "render")

@@ -1,4 +1,4 @@
-"""A served API, and the two ways to talk to it."""
+"""A served API, the two ways to talk to it, and batches without one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from api.background.batch_runner import BatchRunner
 from shoal.client import Client
+from shoal.ingest.rules_file import RulesFile
+from shoal.queue.batches import Batches
 from shoal.queue.queue import JobQueue
 from shoal.settings import Settings
 from tests.serving import served, write_video
@@ -36,3 +39,14 @@ def client(api_url: str) -> Iterator[Client]:
 @pytest.fixture
 def video(settings: Settings) -> Path:
     return write_video(settings)
+
+
+@pytest.fixture
+def batches(queue: JobQueue) -> Batches:
+    return Batches(queue)
+
+
+@pytest.fixture
+def runner(queue: JobQueue, settings: Settings) -> BatchRunner:
+    """Works when it is told to."""
+    return BatchRunner(queue, RulesFile(settings), settings)

@@ -19,7 +19,7 @@ from shoal.queue.reaper import Reaper
 from shoal.results.layout import parts_prefix, result_name, state_name
 from shoal.settings import Settings
 from tests.serving import take
-from worker.segment_remover import SegmentRemover
+from worker.part_remover import PartRemover
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def test_the_worker_takes_off_the_list_what_it_removes(
     quick: JobQueue, settings: Settings, begun: Lease
 ) -> None:
     begun.succeed({}, {})
-    remover = SegmentRemover(quick, settings)
+    remover = PartRemover(quick, settings)
     remover.start(quick.records.get(begun.record.id))
     assert remover.wait(30)
     assert not folder(begun).exists()

@@ -35,6 +35,8 @@ def cuda_for_tests_of_it(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, cuda_hidden: None
 ) -> None:
     if request.node.get_closest_marker("gpu"):
+        if not CUDA_IS_AVAILABLE():
+            pytest.skip("there is no GPU, or this build of torch cannot use it")
         monkeypatch.setattr(torch.cuda, "is_available", CUDA_IS_AVAILABLE)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from shoal.errors import Stopped
 from shoal.model.prompts import VisualPrompt
-from shoal.results.segments import remove_segments, state_frame
+from shoal.results.parts import remove_parts, state_frame
 from tests import media
 from tests.attempts import Job, Line
 from worker.engines.sam3.predictor import Sam3Predictor
@@ -58,8 +58,8 @@ def attempt(job: Job, line: Line | None = None) -> Job:
     job.attempts = next(count)
     keep = job.settings.keep_checkpoints_days > 0
     with pytest.MonkeyPatch.context() as patch:
-        kept = partial(remove_segments, keep_states=keep)
-        patch.setattr("tests.attempts.remove_segments", kept)
+        kept = partial(remove_parts, keep_states=keep)
+        patch.setattr("tests.attempts.remove_parts", kept)
         job.attempt(line)
     return job
 

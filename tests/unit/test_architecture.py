@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -167,3 +168,13 @@ def imported_modules(path: Path) -> set[str]:
     plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     froms = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
     return plain | {f"{node.module}.{alias.name}" for node in froms for alias in node.names}
+
+
+def test_files_that_the_architecture_names_exist() -> None:
+    named = set(re.findall(r"`([\w./-]+\.(?:py|toml|md))`", (ROOT / "ARCHITECTURE.md").read_text()))
+    known = {f"/{path.relative_to(ROOT)}" for path in ROOT.glob("*.*")}
+    for room in ("shoal", "api", "worker", "deploy", "tests", "benchmarks", "docs"):
+        known |= {f"/{path.relative_to(ROOT)}" for path in (ROOT / room).rglob("*.*")}
+    assert len(named) > 50
+    missing = {name for name in named if not any(path.endswith(f"/{name}") for path in known)}
+    assert not missing

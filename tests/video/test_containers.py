@@ -14,7 +14,7 @@ from av.container import OutputContainer
 from av.stream import Disposition
 
 from tests.video.test_time_and_sound import done, heard, length_s, overlay_of, shown
-from tests.video.timelines import HEIGHT, WIDTH, picture
+from tests.video.timelines.pictures import HEIGHT, WIDTH, picture
 
 FPS, FRAMES, RATE = 25, 50, 48_000
 ASS = b"[Script Info]\nScriptType: v4.00+\n"  # what FFmpeg's encoders of text ask for

@@ -13,7 +13,8 @@ import pytest
 
 from tests import media
 from tests.video.test_time_and_sound import SYNC_S, done, heard, length_s, overlay_of, shown
-from tests.video.timelines import RATE, Part, Plan, author
+from tests.video.timelines.author import RATE, author
+from tests.video.timelines.plan import Part, Plan
 from worker.video.source import open_source
 
 SECONDS, FPS = 4, 25

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from tests.video.test_resume import CLIPS
-from tests.video.timelines import author, draw
+from tests.video.timelines.author import author
+from tests.video.timelines.plan import draw
 from worker.pipeline.split import plan
 from worker.pipeline.split.plan import CutPlace, PlannedSegment, choose, read
 from worker.video.planes import fingerprint

@@ -19,7 +19,9 @@ from shoal.results.layout import result_name
 from tests import media
 from tests.attempts import Job, Line
 from tests.fakes import Fake
-from tests.video.timelines import Part, Plan, Truth, author, draw, number_of
+from tests.video.timelines.author import author
+from tests.video.timelines.pictures import number_of
+from tests.video.timelines.plan import Part, Plan, Truth, draw
 from worker.video.source import open_source
 
 OVERLAY = ({"kind": "overlay", "labels": False},)  # labels would hide the numbers

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.video.timelines import HEIGHT, WIDTH, check, draw
+from tests.video.timelines.check import check
+from tests.video.timelines.pictures import HEIGHT, WIDTH
+from tests.video.timelines.plan import draw
 from worker.video import reverse
 
 CHUNK = 50

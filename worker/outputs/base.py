@@ -2,17 +2,17 @@
 
 There are three ways to make one:
 
-* **Streamed**, where the picture is needed: a sink writes a piece per segment while the video is
+* **Streamed**, where the picture is needed: a sink writes a piece per part while the video is
   tracked, and the pieces are joined when all is done. What a sink writes of a frame follows from
-  that frame and its result alone: where one segment ends and the next begins is chance.
+  that frame and its result alone: where one part ends and the next begins is chance.
 * **Derived** from the tables of masks (``shoal.results.formats``), where no picture is needed:
-  made when the segments are joined, and again at any time without the model.
+  made when the parts are joined, and again at any time without the model.
 * **Rendered** in a second pass over the source (``worker.outputs.second_pass``), where what is
   drawn depends on other frames than its own, or on frames that were not tracked. What depends on
   tracked frames is noted from the tables (``Notes``), and a sink draws by the notes. So the
   segments of a split job are rendered side by side.
 
-What is made after the segments are joined follows from joined files and the source alone. So a
+What is made after the parts are joined follows from joined files and the source alone. So a
 resumed job has the outputs of one that nothing disturbed.
 """
 
@@ -104,11 +104,11 @@ class StreamNeeds(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A file that is written frame by frame, a piece per segment.
+    """A file that is written frame by frame, a piece per part.
 
     Attributes:
         kind: what it is called in ``Made.files``.
-        piece: what its file in each segment is called, such as ``overlay.mp4``.
+        piece: what its file in each part is called, such as ``overlay.mp4``.
         open: makes the sink that writes a piece to a path.
         join: makes one file of several pieces.
     """
@@ -156,7 +156,7 @@ class Made:
         files: local, by kind: ``masks``, ``frames``, and the other streams.
         folder: on the local disk, for scratch files.
         check: called for each frame that is rendered; raises Stopped if the job must go.
-        pieces: the files of a kind in the segments.
+        pieces: the files of a kind in the parts.
         extras: additional files of an output, by kind, added by its ``finish``.
         sounds: what became of the sound, by the kind of the output; added likewise.
     """
@@ -178,7 +178,7 @@ class Made:
             yield frames
 
     def rendered(self, stream: Stream, notes: Notes) -> Path:
-        """The file of a stream of ``StreamNeeds.VIDEO``: that of the segments, or drawn now."""
+        """The file of a stream of ``StreamNeeds.VIDEO``: that of the parts, or drawn now."""
         if stream.kind in self.files:
             return self.files[stream.kind]
         notes.write(self.tables, self.files, [NotesFile(0, self.scene.folder / notes.piece)])

@@ -18,7 +18,7 @@ from worker.pipeline.run_state import RunState
 VERSION = 4
 
 
-class SegmentFile(BaseModel):
+class SavedFile(BaseModel):
     """A file of a part, as it was uploaded.
 
     Attributes:
@@ -76,7 +76,7 @@ class Checkpoint(BaseModel):
     origin: Origin
     number: int
     resumed: int
-    files: tuple[SegmentFile, ...]
+    files: tuple[SavedFile, ...]
     timings: dict[str, float]
     checkpoint: RunState
 

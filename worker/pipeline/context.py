@@ -32,7 +32,7 @@ class JobControl(Protocol):
 
     def beat(self) -> None: ...
 
-    def happened(self, event: Literal["part", "resumed"], **detail: int) -> None: ...
+    def record_event(self, event: Literal["part", "resumed"], **detail: int) -> None: ...
 
     def ask_to_commit(self) -> None: ...
 
@@ -161,7 +161,7 @@ class JobContext:
         """Record that work continues after a frame of an earlier attempt."""
         number = self.continued.number if self.continued else 0
         log.info("job %s resumes after segment %d, frame %d", self.spec.id, number, frame)
-        self._control.happened("resumed", part=number, frame=frame)
+        self._control.record_event("resumed", part=number, frame=frame)
 
     @contextmanager
     def saving(self, checkpoint: Checkpoint) -> Iterator[None]:
@@ -169,5 +169,5 @@ class JobContext:
         self._enter("part")
         yield
         frames = checkpoint.checkpoint.summary.frames_written
-        self._control.happened("part", number=checkpoint.number, frames=frames)
+        self._control.record_event("part", number=checkpoint.number, frames=frames)
         self._enter("process")

@@ -14,16 +14,16 @@ from typing import NamedTuple
 from shoal.errors import CheckpointUnusable, ResultNotFound, SourceNotFound
 from shoal.model.job import Direction
 from shoal.results.layout import Metadata
-from shoal.results.segments import state_frame
+from shoal.results.parts import state_frame
 from shoal.storage import storage_for
 from worker.engines.base import Query
 from worker.outputs.base import Sink
 from worker.pipeline.checkpoint import Checkpoint, Origin, decode
 from worker.pipeline.context import JobContext
+from worker.pipeline.parts import PartWriter
 from worker.pipeline.replay import Replay, fetch_base, fetch_metadata
 from worker.pipeline.run import process
 from worker.pipeline.run_state import RunState
-from worker.pipeline.segments import Segments
 from worker.video.position import Position
 from worker.video.source import Source
 
@@ -106,7 +106,7 @@ def _newest(context: JobContext, origin: Origin, before: int) -> Checkpoint | No
 
 
 def write_again(
-    context: JobContext, found: Continuation, segments: Segments, source: Source | None
+    context: JobContext, found: Continuation, parts: PartWriter, source: Source | None
 ) -> Checkpoint:
     """Write the base's results up to the checkpoint as the first part of this job.
 
@@ -125,11 +125,11 @@ def write_again(
             source,
             found.replay,
             labels,
-            _Undivided(segments.open_part),
+            _Undivided(parts.open_part),
             on_progress=context.wrote,
             should_stop=lambda: context.must_stop,
         )
-    state = segments.save_part(found.at)
+    state = parts.save_part(found.at)
     # This attempt goes on: it resumes nothing, and its time is not an earlier one's.
     return state.model_copy(
         update={"timings": {}, "resumed": state.resumed - 1, "checkpoint": found.at}

@@ -12,40 +12,29 @@ from typing import Any
 import av
 
 import shoal
-from shoal import engines
-from shoal.errors import (
-    CheckpointUnusable,
-    FrameNotFound,
-    OwnResult,
-    ShoalError,
-    Stopped,
-    StorageUnavailable,
-    UnknownEngine,
-    VideoTooLarge,
-)
+from shoal.errors import CheckpointUnusable, Stopped
 from shoal.model.job import Options
 from shoal.model.prompts import check_exemplars_fit, check_fits
-from shoal.model.sam3_options import changed
 from shoal.results.layout import EngineMetadata
-from shoal.results.segments import keeps_states
+from shoal.results.parts import keeps_states
 from shoal.settings import Settings
-from shoal.storage import storage_for
-from shoal.storage.base import MARKER
-from worker.engines import find_obstacle
 from worker.engines.base import Predictor, Query, tracking_fps
 from worker.outputs.base import Output, Scene, Stream, StreamNeeds
 from worker.outputs.registry import keeps_hdr, outputs_of, streams_of
 from worker.pipeline.checkpoint import Checkpoint, Origin
 from worker.pipeline.context import JobContext, JobControl
 from worker.pipeline.corrections import find_continuation, write_again
+from worker.pipeline.engine_check import check_engine
+from worker.pipeline.fetch import check_source, fetch_video
 from worker.pipeline.forecast import FramePlan, Speed
+from worker.pipeline.part_store import PartStore
+from worker.pipeline.parts import PartWriter
 from worker.pipeline.passes import Passes, expected_frames
 from worker.pipeline.publish import Publisher, TrackedVideo
+from worker.pipeline.query import exemplar_frames, query_of
 from worker.pipeline.replay import fetch_replay, forward_options
 from worker.pipeline.run import process
 from worker.pipeline.run_state import RunState
-from worker.pipeline.segment_store import SegmentStore
-from worker.pipeline.segments import Segments
 from worker.pipeline.summary import Summary
 from worker.preview.turns import Turns
 from worker.protocol import Done, HandOver, Run
@@ -57,8 +46,6 @@ from worker.video.sampling import Sampling
 from worker.video.source import Source, open_source
 
 log = logging.getLogger(__name__)
-
-BEAT_FPS = 1.0  # of the video: how often a frame is converted on the way to those of exemplars
 
 
 class VideoJob:
@@ -138,11 +125,11 @@ class VideoJob:
             self.context.continued = self._continue_base(path, store)
         return self._publish(self._track_anew(path, store))
 
-    def _store(self) -> SegmentStore:
+    def _store(self) -> PartStore:
         keeps = keeps_states(self.spec, self.predictor.name, self.context.settings)
-        return SegmentStore(self.context, keeps_states=keeps)
+        return PartStore(self.context, keeps_states=keeps)
 
-    def _track_anew(self, path: Path, store: SegmentStore) -> TrackedVideo:
+    def _track_anew(self, path: Path, store: PartStore) -> TrackedVideo:
         """Track from where an earlier attempt had come to; if that cannot be, from the start."""
         context = self.context
         try:
@@ -163,7 +150,7 @@ class VideoJob:
         if extent.truncated or extent.missing_s:
             self._check_source()
 
-    def _continue_base(self, path: Path, store: SegmentStore) -> Checkpoint | None:
+    def _continue_base(self, path: Path, store: PartStore) -> Checkpoint | None:
         """Take over what the base had come to before the first correction, if that is known."""
         context = self.context
         with context.stage("fetch"):
@@ -175,12 +162,12 @@ class VideoJob:
         with self._open(path, len(frames), only=frames) as source:
             scene = self._scene(path, source)
             streams = self._streams(scene, outputs_of(scene))
-            segments = Segments(context, store, self.origin, streams)
+            parts = PartWriter(context, store, self.origin, streams)
             if self.spec.options.start_frame is not None:
                 source.skip_to_start()
             context.at(0)
             with context.stage("render"):
-                return write_again(context, found, segments, source if frames else None)
+                return write_again(context, found, parts, source if frames else None)
 
     def _publish(self, tracked: TrackedVideo) -> Done:
         publisher = Publisher(self.context, self._engine())
@@ -206,55 +193,17 @@ class VideoJob:
     # --- before the first frame ------------------------------------------------------------------
 
     def _check_engine(self) -> None:
-        self._check_choice()
-        if self.predictor.name in engines.names():  # with 'auto' another one was able
-            spec = self.spec
-            asked = engines.features(
-                spec.options, spec.objects, spec.remove_objects, spec.exemplars
-            )
-            engines.check(self.predictor.name, spec.prompts, asked)
-
-    def _check_choice(self) -> None:
-        wanted = self.spec.options.engine
-        if wanted in (engines.AUTO, self.predictor.name):
-            return
-        if obstacle := find_obstacle(wanted):
-            raise obstacle
-        ours = f"this worker runs {self.predictor.name!r}"
-        if self.why_engine:
-            ours += f" ({self.why_engine})"
-        raise UnknownEngine(
-            f"the job requests engine {wanted!r}; {ours}",
-            hint=f"Start a worker with SHOAL_ENGINE={wanted}, or submit with engine 'auto'.",
-        )
+        check_engine(self.spec, self.predictor, self.why_engine)
 
     def _fetch(self) -> Path:
-        settings = self.context.settings
-        source = self.context.run.source or self.spec.uri
-        storage = storage_for(source, settings)
-        info = storage.stat(source)
-        size = info.size
-        if self.context.run.automatic and MARKER in info.metadata:
-            raise OwnResult(f"it is a copy of a result of job {info.metadata[MARKER]}")
-        if size > settings.max_video_bytes:
-            limit = settings.max_video_bytes
-            raise VideoTooLarge(f"the video has {size} bytes; the limit is {limit}")
-        return storage.fetch(source, self.spec.version, self.context.work_dir)
+        return fetch_video(self.context)
 
     def _check_source(self) -> None:
-        """A file that is read where it lies looks missing, broken or cut off if its disk goes away.
-
-        Raises:
-            StorageUnavailable: that is what happened.
         """
-        if not self.spec.uri.startswith("file:"):
-            return
-        try:
-            storage_for(self.spec.uri, self.context.settings).stat(self.spec.uri)
-        except StorageUnavailable:
-            raise
-        except ShoalError as error:
-            log.debug("it is the source itself: %s", error)
+        Raises:
+            StorageUnavailable: the disk of the video has gone away.
+        """
+        check_source(self.spec.uri, self.context.settings)
 
     def _reopen(self, path: Path, *, every: bool = False) -> Source:
         return self._open(path, max_frames=0, every=every)
@@ -288,11 +237,11 @@ class VideoJob:
 
     # --- the frames ------------------------------------------------------------------------------
 
-    def _track(self, path: Path, store: SegmentStore) -> TrackedVideo:
+    def _track(self, path: Path, store: PartStore) -> TrackedVideo:
         context = self.context
         begun = context.continued.checkpoint if context.continued else self._begin()
         passes = Passes(self._options, partial(tracking_fps, self.predictor, self.query), begun)
-        segments: Segments | None = None
+        parts: PartWriter | None = None
         while True:
             with context.stage("open"):
                 source = self._open(path, passes.max_frames)
@@ -302,24 +251,24 @@ class VideoJob:
                 scene = self._scene(path, source)
                 outputs = outputs_of(scene)
                 streams = self._streams(scene, outputs)
-                segments = segments or Segments(context, store, self.origin, streams)
+                parts = parts or PartWriter(context, store, self.origin, streams)
                 if passes.at.complete:
                     context.resumed(passes.at.summary.extent.frames_read - 1)
-                    return TrackedVideo(scene, outputs, passes.at.summary, segments)
+                    return TrackedVideo(scene, outputs, passes.at.summary, parts)
                 feed = self._enter_pass(passes, source)
-                if passes.at.survey and segments.is_part_due():
-                    segments.close_part(passes.at)  # a long survey is not made twice
-                summary = self._run_pass(feed, segments, passes.at, path)
+                if passes.at.survey and parts.is_part_due():
+                    parts.close_part(passes.at)  # a long survey is not made twice
+                summary = self._run_pass(feed, parts, passes.at, path)
             if not passes.turn(summary):
                 if self._keeps_complete(outputs):
-                    segments.close_part(RunState(summary=summary, complete=True))
-                return TrackedVideo(scene, outputs, summary, segments)
-            segments.close_part(passes.at)
+                    parts.close_part(RunState(summary=summary, complete=True))
+                return TrackedVideo(scene, outputs, summary, parts)
+            parts.close_part(passes.at)
 
     def _scene(self, path: Path, source: Source) -> Scene:
         sampling = source.sampling
         written_fps = sampling.written_fps(source.info)
-        self._tell_plan(source.info, sampling)
+        self._report_plan(source.info, sampling)
         return Scene(
             self.spec,
             path,
@@ -330,7 +279,7 @@ class VideoJob:
             sampling,
         )
 
-    def _tell_plan(self, info: VideoInfo, sampling: Sampling) -> None:
+    def _report_plan(self, info: VideoInfo, sampling: Sampling) -> None:
         written_fps = sampling.written_fps(info)
         expected = self._expected_frames(info, written_fps)
         run = self.context.run
@@ -375,13 +324,13 @@ class VideoJob:
             self.context.resumed(passes.frame)
         return feed
 
-    def _run_pass(self, feed: Feed, segments: Segments, at: RunState, path: Path) -> Summary:
+    def _run_pass(self, feed: Feed, parts: PartWriter, at: RunState, path: Path) -> Summary:
         with self.context.stage("process"), closing(self._exemplars(path)) as exemplars:
             return process(
                 feed,
                 self.predictor,
                 self.query,
-                segments,
+                parts,
                 checkpoint=at,
                 exemplars=exemplars,
                 on_progress=self.context.wrote,
@@ -391,27 +340,10 @@ class VideoJob:
             )
 
     def _exemplars(self, path: Path) -> Generator[Frame, None, None]:
-        """The frames of exemplars, wherever in the video they are; read up to the last of them.
-
-        Raises:
-            FrameNotFound: the video has no such frame.
-            Stopped: the job must stop.
-        """
-        left = set(self.query.exemplar_frames)
-        if not left:
-            return
-        # In the whole video, also in a segment of a split job.
-        with VideoJob._open(self, path, len(left), only=frozenset(left)) as source:
-            for frame in source.frames(BEAT_FPS):
-                self.context.beat()
-                if frame.wanted:
-                    left.remove(frame.index)
-                    yield frame
-            last = source.frames_read - 1
-        if left:
-            raise FrameNotFound(
-                f"there is an exemplar on frame {min(left)}; the last one of the video is {last}"
-            )
+        """See ``exemplar_frames``. Of the whole video, also in a segment of a split job."""
+        if wanted := frozenset(self.query.exemplar_frames):
+            with VideoJob._open(self, path, len(wanted), only=wanted) as source:
+                yield from exemplar_frames(source, self.query, self.context.beat)
 
     @property
     def _options(self) -> Options:
@@ -421,16 +353,4 @@ class VideoJob:
 
     @cached_property
     def query(self) -> Query:
-        spec, options = self.spec, self.spec.options
-        if spec.is_edited:
-            return Query(prompts=spec.labels)
-        return Query(
-            prompts=spec.prompts,
-            objects=spec.objects,
-            remove_objects=spec.remove_objects,
-            max_objects=options.max_objects,
-            score_threshold=options.score_threshold,
-            exemplars=spec.exemplars,
-            track_fps=options.track_fps,
-            sam3=changed(options),
-        )
+        return query_of(self.spec)

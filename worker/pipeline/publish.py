@@ -28,7 +28,7 @@ from shoal.storage import storage_for
 from shoal.storage.files import writing
 from worker.outputs.base import Made, Output, Scene
 from worker.pipeline.context import JobContext
-from worker.pipeline.segments import Segments
+from worker.pipeline.parts import PartWriter
 from worker.pipeline.summary import Summary
 from worker.protocol import Done
 from worker.video.frame import VideoInfo
@@ -42,7 +42,7 @@ class TrackedVideo(NamedTuple):
     scene: Scene
     outputs: list[Output[Any]]
     summary: Summary
-    segments: Segments
+    parts: PartWriter
 
 
 class Publisher:
@@ -59,17 +59,15 @@ class Publisher:
         self._sounds: dict[str, AudioMetadata] = {}  # by the kind of the output
 
     def make_results(self, tracked: TrackedVideo) -> None:
-        """Join the segments and make what is made of them: all but the metadata.
+        """Join the parts and make what is made of them: all but the metadata.
 
         Raises:
             Stopped: the job must stop.
         """
-        scene, summary, segments = tracked.scene, tracked.summary, tracked.segments
+        scene, summary, parts = tracked.scene, tracked.summary, tracked.parts
         folder = self.context.work_dir
         with writing("the work directory"):
-            files = {
-                each.kind: segments.join(each, folder / each.piece) for each in segments.streams
-            }
+            files = {each.kind: parts.join(each, folder / each.piece) for each in parts.streams}
         tables = Tables(
             masks=files["masks"],
             frames=files["frames"],
@@ -81,9 +79,7 @@ class Publisher:
             fps=round(summary.output_fps, 3),
             duration_s=round(summary.extent.last_time_s, 3),
         )
-        made = Made(
-            scene, summary.extent, tables, files, folder, self.context.advance, segments.paths
-        )
+        made = Made(scene, summary.extent, tables, files, folder, self.context.advance, parts.paths)
         for output in tracked.outputs:
             self._files[output.options.kind] = self._finish(output, made)
         self._files |= made.extras
@@ -126,7 +122,7 @@ class Publisher:
         self._sizes[name] = path.stat().st_size
 
     def _metadata(self, tracked: TrackedVideo) -> Metadata:
-        scene, summary, segments = tracked.scene, tracked.summary, tracked.segments
+        scene, summary, parts = tracked.scene, tracked.summary, tracked.parts
         info = scene.info
         extent, run = summary.extent, self.context.run
         seconds = {**self.context.timings(), **summary.busy_s}
@@ -151,9 +147,9 @@ class Publisher:
             or self._sounds.get("redact")
             or AudioMetadata(state="off", reason="no output has sound"),
             output_fps=round(summary.output_fps, 3),
-            parts=segments.count,
+            parts=parts.count,
             segments=run.segments,
-            resumed=segments.resumed,
+            resumed=parts.resumed,
             objects_detected=summary.objects_detected,
             objects_per_prompt=summary.objects_per_prompt,
             outputs={kind: result_uri(self.spec, result_name(self.spec, kind)) for kind in kinds},

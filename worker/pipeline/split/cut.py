@@ -43,7 +43,7 @@ class CutJob(VideoJob):
                 return None
             written_fps = source.sampling.written_fps(source.info)
             expected = self._expected_frames(source.info, written_fps)
-            self._tell_plan(source.info, source.sampling)
+            self._report_plan(source.info, source.sampling)
             source.skip_to_start(self.context.advance)
             self.context.at(0)
             fps = tracking_fps(self.predictor, self.query, source.info)

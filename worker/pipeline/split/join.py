@@ -18,10 +18,10 @@ from shoal.storage.files import writing
 from worker.outputs.base import NotesFile, Output, Scene, Stream
 from worker.outputs.join import join, join_tables
 from worker.outputs.registry import draws, notes_of, streams_of
-from worker.pipeline.checkpoint import Checkpoint, SegmentFile
+from worker.pipeline.checkpoint import Checkpoint, SavedFile
 from worker.pipeline.job import VideoJob
+from worker.pipeline.part_store import PartStore
 from worker.pipeline.run_state import RunState
-from worker.pipeline.segment_store import SegmentStore
 from worker.pipeline.split.identities import Joiner, SegmentTables, pair
 from worker.pipeline.split.plan import SplitPlan
 from worker.pipeline.split.store import joined_origin, load_segment, read_plan, segment_spec
@@ -39,7 +39,7 @@ class JoinJob(VideoJob):
 
     def _run(self) -> Done | HandOver:
         with self.context.stage("fetch"):
-            store = SegmentStore(self.context)
+            store = PartStore(self.context)
             joined = store.newest(joined_origin(self.spec, self.context.run.plan))
         if joined is None:
             joined = self._join(store)
@@ -48,13 +48,13 @@ class JoinJob(VideoJob):
             return HandOver(phase=Phase.RENDER, plan=name, segments=count)
         return self._finish(joined, store)
 
-    def _finish(self, joined: Checkpoint, store: SegmentStore) -> Done:
+    def _finish(self, joined: Checkpoint, store: PartStore) -> Done:
         """Publish what is there as the results of a job whose frames are all written."""
         self.context.continued = joined
         with self.context.stage("fetch"):
             path = self._fetch()
         tracked = self._track(path, store)
-        tracked.segments.resumed = joined.resumed
+        tracked.parts.resumed = joined.resumed
         return self._publish(tracked)
 
     @cached_property
@@ -64,7 +64,7 @@ class JoinJob(VideoJob):
     def _engine(self) -> EngineMetadata:
         return self.plan.engine
 
-    def _join(self, store: SegmentStore) -> Checkpoint:
+    def _join(self, store: PartStore) -> Checkpoint:
         """Write the tables of the video, a piece per segment, and keep them."""
         specs = [
             segment_spec(self.context, Role.TRACK, number)
@@ -79,8 +79,8 @@ class JoinJob(VideoJob):
         return joined
 
     def _joined(
-        self, store: SegmentStore, loaded: Sequence[tuple[Checkpoint, SegmentStore]]
-    ) -> tuple[Checkpoint, list[SegmentFile]]:
+        self, store: PartStore, loaded: Sequence[tuple[Checkpoint, PartStore]]
+    ) -> tuple[Checkpoint, list[SavedFile]]:
         states = [state for state, _ in loaded]
         tables = _tables(self.plan, loaded)
         joiner = Joiner(self.spec.labels, self.spec.remove_objects)
@@ -112,9 +112,7 @@ class JoinJob(VideoJob):
         )
         return joined, files
 
-    def _write_notes(
-        self, store: SegmentStore, kinds: Sequence[str], summary: Summary
-    ) -> list[str]:
+    def _write_notes(self, store: PartStore, kinds: Sequence[str], summary: Summary) -> list[str]:
         """Write what drawing a segment must know of all of them; gives the kinds of files."""
         found = notes_of(self.spec.options.outputs)
         if not found:
@@ -153,7 +151,7 @@ class FinalJob(JoinJob):
 
     def _run(self) -> Done:
         with self.context.stage("fetch"):
-            store = SegmentStore(self.context)
+            store = PartStore(self.context)
             joined = store.newest(joined_origin(self.spec, self.context.run.plan))
             if joined is None:
                 raise SegmentsLost(f"the joined tables are not in {store.prefix}")
@@ -173,7 +171,7 @@ class FinalJob(JoinJob):
     def _streams(self, scene: Scene, outputs: Sequence[Output[Any]]) -> list[Stream]:
         return streams_of(scene, outputs)
 
-    def _drawn(self, store: SegmentStore) -> tuple[list[Checkpoint], tuple[SegmentFile, ...]]:
+    def _drawn(self, store: PartStore) -> tuple[list[Checkpoint], tuple[SavedFile, ...]]:
         """The files of all rendered segments, in the store's folder under names of their own."""
         states, files = [], []
         for number in range(1, len(self.plan.segments) + 1):
@@ -190,9 +188,7 @@ class FinalJob(JoinJob):
         return states, tuple(files)
 
 
-def _tables(
-    plan: SplitPlan, loaded: Sequence[tuple[Checkpoint, SegmentStore]]
-) -> list[SegmentTables]:
+def _tables(plan: SplitPlan, loaded: Sequence[tuple[Checkpoint, PartStore]]) -> list[SegmentTables]:
     ends = [each.own.index for each in plan.segments[1:]] + [LAST]
     made = []
     for planned, until, (state, store) in zip(plan.segments, ends, loaded, strict=True):

@@ -15,9 +15,9 @@ from worker.engines.base import Query
 from worker.outputs.base import Output, Scene, Stream, StreamNeeds
 from worker.outputs.registry import streams_of
 from worker.pipeline.job import VideoJob
+from worker.pipeline.part_store import PartStore
 from worker.pipeline.replay import Replay
 from worker.pipeline.run_state import RunState
-from worker.pipeline.segment_store import SegmentStore
 from worker.pipeline.split.plan import ASSUME_S, CutPlace, PlannedSegment, SplitPlan
 from worker.pipeline.split.store import is_of, joined_origin, read_plan
 from worker.protocol import Done
@@ -29,7 +29,7 @@ class SegmentJob(VideoJob, ABC):
     """What both have in common: a stretch of the video, whose last checkpoint is the result."""
 
     def _run(self) -> Done:
-        store = SegmentStore(self.context)
+        store = PartStore(self.context)
         with self.context.stage("fetch"):
             path = self._fetch()
             self.context.continued = store.newest(self.origin)
@@ -117,7 +117,7 @@ class RenderSegment(SegmentJob):
     def _prepare(self) -> None:
         assert self.spec.segment
         job = self.spec.model_copy(update={"segment": None})
-        store = SegmentStore(self.context, job, "joined")
+        store = PartStore(self.context, job, "joined")
         with self.context.stage("fetch"):
             joined = store.newest(
                 joined_origin(self.spec, self.spec.segment.plan),

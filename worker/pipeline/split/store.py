@@ -9,9 +9,9 @@ from shoal.model.job import JobSpec, Role, SplitSegment
 from shoal.results.layout import content_type, part_name, split_prefix
 from shoal.storage import storage_for
 from shoal.storage.files import writing
-from worker.pipeline.checkpoint import Checkpoint, Origin, SegmentFile
+from worker.pipeline.checkpoint import Checkpoint, Origin, SavedFile
 from worker.pipeline.context import JobContext
-from worker.pipeline.segment_store import SegmentStore
+from worker.pipeline.part_store import PartStore
 from worker.pipeline.split.plan import SplitPlan
 
 
@@ -52,7 +52,7 @@ def segment_spec(context: JobContext, role: Role, number: int) -> JobSpec:
     return spec.model_copy(update={"segment": segment})
 
 
-def load_segment(context: JobContext, spec: JobSpec) -> tuple[Checkpoint, SegmentStore]:
+def load_segment(context: JobContext, spec: JobSpec) -> tuple[Checkpoint, PartStore]:
     """What a finished segment has left; its files are then in the store's folder.
 
     Raises:
@@ -60,7 +60,7 @@ def load_segment(context: JobContext, spec: JobSpec) -> tuple[Checkpoint, Segmen
         StorageUnavailable and its like: the storage did not answer.
     """
     assert spec.segment
-    store = SegmentStore(context, spec, f"{spec.segment.role}-{spec.segment.number}")
+    store = PartStore(context, spec, f"{spec.segment.role}-{spec.segment.number}")
     found = store.newest(Origin(job_id=spec.id, prompts=spec.prompts, made_by={}))
     if found is None or not found.checkpoint.complete:
         raise SegmentsLost(f"segment {spec.segment.number} is not complete in {store.prefix}")
@@ -73,6 +73,6 @@ def joined_origin(spec: JobSpec, plan: str) -> Origin:
     return Origin(job_id=job_id, prompts=spec.prompts, made_by={"plan": plan})
 
 
-def is_of(file: SegmentFile, number: int) -> bool:
+def is_of(file: SavedFile, number: int) -> bool:
     """Whether a file of the joined tables is that of a segment."""
     return file.name.startswith(part_name(number, 0, "").removesuffix("a0."))

@@ -9,13 +9,13 @@ from pathlib import Path
 from worker.outputs.base import Sink, Stream
 from worker.outputs.join import join
 from worker.outputs.reversed import Reversed
-from worker.pipeline.checkpoint import Checkpoint, Origin, SegmentFile
+from worker.pipeline.checkpoint import Checkpoint, Origin, SavedFile
 from worker.pipeline.context import JobContext
+from worker.pipeline.part_store import PartStore
 from worker.pipeline.run_state import RunState
-from worker.pipeline.segment_store import SegmentStore
 
 
-class Segments:
+class PartWriter:
     """The parts of one attempt, after those of the attempt that it continues.
 
     A ``Destination`` of the pipeline: a part ends when it has had its time, or when it must.
@@ -26,7 +26,7 @@ class Segments:
     """
 
     def __init__(
-        self, context: JobContext, store: SegmentStore, origin: Origin, streams: Sequence[Stream]
+        self, context: JobContext, store: PartStore, origin: Origin, streams: Sequence[Stream]
     ) -> None:
         continued = context.continued
         self.resumed = continued.resumed + 1 if continued else 0
@@ -35,7 +35,7 @@ class Segments:
         self._store = store
         self._origin = origin
         self._number = continued.number + 1 if continued else 1  # of the part at work
-        self._saved: tuple[SegmentFile, ...] = continued.files if continued else ()
+        self._saved: tuple[SavedFile, ...] = continued.files if continued else ()
         self._is_open = False  # whether the part at work has files
         self._backward = False  # whether it is of a backward pass
         self._due_at = time.monotonic() + context.settings.part_s
@@ -90,7 +90,7 @@ class Segments:
             Stopped: the job is not wanted any more.
             StorageNotWritable, StorageUnavailable, DiskFull: it cannot be saved.
         """
-        files: tuple[SegmentFile, ...] = ()
+        files: tuple[SavedFile, ...] = ()
         if self._is_open:
             pieces = [each.piece for each in self.streams]
             files = self._store.describe(self._number, pieces, self._backward)

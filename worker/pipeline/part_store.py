@@ -15,10 +15,10 @@ from pathlib import Path
 from shoal.errors import CheckpointUnusable, ShoalError, SourceNotFound
 from shoal.model.job import JobSpec
 from shoal.results.layout import content_type, part_name, parts_prefix, state_name
-from shoal.results.segments import STATE_NAME
+from shoal.results.parts import STATE_NAME
 from shoal.storage import ObjectInfo, storage_for
 from shoal.storage.files import writing
-from worker.pipeline.checkpoint import Checkpoint, Origin, SegmentFile, decode, encode
+from worker.pipeline.checkpoint import Checkpoint, Origin, SavedFile, decode, encode
 from worker.pipeline.context import JobContext
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ STATES_KEPT = 2  # the newest, and one in case it cannot be used
 MOST_KEPT = 128  # where all are kept for corrections; then every other one goes
 
 
-class SegmentStore:
+class PartStore:
     """Saves parts and finds them again.
 
     Args:
@@ -60,7 +60,7 @@ class SegmentStore:
     # --- find ------------------------------------------------------------------------------------
 
     def newest(
-        self, origin: Origin, needs: Callable[[SegmentFile], bool] = lambda file: True
+        self, origin: Origin, needs: Callable[[SavedFile], bool] = lambda file: True
     ) -> Checkpoint | None:
         """The last part that can be continued; the files up to it are then in the folder.
 
@@ -90,7 +90,7 @@ class SegmentStore:
         info: ObjectInfo,
         found: dict[str, ObjectInfo],
         origin: Origin,
-        needs: Callable[[SegmentFile], bool],
+        needs: Callable[[SavedFile], bool],
     ) -> Checkpoint:
         self._context.check()
         state = decode(b"".join(self._storage.read(info.uri)), origin)
@@ -102,7 +102,7 @@ class SegmentStore:
             self._fetch(found[file.name], file)
         return state
 
-    def _fetch(self, info: ObjectInfo, file: SegmentFile) -> None:
+    def _fetch(self, info: ObjectInfo, file: SavedFile) -> None:
         digest = hashlib.sha256()
         path = self.folder / file.name
         with writing(str(path)), path.open("wb") as target:
@@ -114,9 +114,7 @@ class SegmentStore:
 
     # --- save ------------------------------------------------------------------------------------
 
-    def describe(
-        self, number: int, kinds: Sequence[str], backward: bool
-    ) -> tuple[SegmentFile, ...]:
+    def describe(self, number: int, kinds: Sequence[str], backward: bool) -> tuple[SavedFile, ...]:
         """The local files of one of this attempt's parts."""
         files = []
         for kind in kinds:
@@ -125,11 +123,11 @@ class SegmentStore:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             size = path.stat().st_size
             files.append(
-                SegmentFile(name=path.name, kind=kind, bytes=size, sha256=digest, backward=backward)
+                SavedFile(name=path.name, kind=kind, bytes=size, sha256=digest, backward=backward)
             )
         return tuple(files)
 
-    def save(self, state: Checkpoint, files: Sequence[SegmentFile]) -> None:
+    def save(self, state: Checkpoint, files: Sequence[SavedFile]) -> None:
         """Upload a part's own files, and then, if the job is still ours, its state.
 
         Raises:

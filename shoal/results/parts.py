@@ -43,7 +43,7 @@ def state_frame(name: str) -> int | None:
     return int(match[3]) if match and match[3] else None
 
 
-def remove_segments(
+def remove_parts(
     spec: JobSpec, settings: Settings, segment_ids: Iterable[str] = (), *, keep_states: bool = False
 ) -> bool:
     """Remove the parts of all attempts, and results whose upload was cut off.
@@ -70,6 +70,6 @@ def remove_segments(
             storage.delete(folder)
         storage.sweep(spec.results_prefix)
     except ShoalError as error:
-        log.warning("could not delete the segments in %s: %s", prefix, error)
+        log.warning("could not delete the parts in %s: %s", prefix, error)
         return False
     return True

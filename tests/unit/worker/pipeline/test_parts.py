@@ -369,7 +369,7 @@ def test_parts_that_cannot_be_removed_do_not_spoil_a_published_video(
     monkeypatch.setattr(FileStorage, "delete", refuse)
     complete(job)
     assert job.metadata()["parts"] == 2
-    assert "could not delete the segments in" in caplog.text
+    assert "could not delete the parts in" in caplog.text
     assert caplog.text.count("not now")
 
 
