@@ -39,8 +39,8 @@ function apply() {
 
 function describe() {
   const lane = laneOf(picture.selected);
-  bar.hidden = !lane;
-  if (!lane) return;
+  bar.hidden = !lane || !player.tables;
+  if (bar.hidden) return;
   bar.querySelector("strong").textContent = `#${picture.selected} ${promptOf(lane)}`;
   const isShown = visible.has(promptOf(lane), picture.selected);
   const button = bar.querySelector("[data-hide]");
