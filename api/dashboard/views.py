@@ -13,6 +13,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, Field, field_validator
 
 from api.dashboard.chart import draw
+from api.dashboard.drawing import drawing
 from api.routes.segments import finished_parts, has_segments
 from api.storage_calls import StorageCalls
 from shoal.errors import ShoalError
@@ -210,7 +211,8 @@ def _tables(record: Record) -> dict[str, Any] | None:
         kind: {"url": _url(record, name), "byteLength": record.results[name]}
         for kind, name in {"masks": masks, "frames": frames}.items()
     }
-    return tables | {"metadata": _url(record, metadata)}
+    overlay = _url(record, result_name(record.spec, "overlay"))
+    return tables | {"metadata": _url(record, metadata), "overlay": overlay} | drawing(record)
 
 
 def _url(record: Record, name: str) -> str:

@@ -29,7 +29,7 @@ def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"lease_s": LEASE_S})
 
 
-@pytest.mark.parametrize("width", [375, 768, 1024, 1280])
+@pytest.mark.parametrize("width", [375, 390, 768, 1024, 1280, 1920])
 def test_nothing_sticks_out(
     page: Page,
     client: Client,

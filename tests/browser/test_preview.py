@@ -118,7 +118,11 @@ def test_without_a_worker_the_page_says_so_and_uploads_once(
 
 @pytest.mark.parametrize(
     ("field", "value", "said"),
-    [("[name=direction]", "both", "start_frame"), ("#prompts", "x" * 200, "200 characters")],
+    [
+        ("[name=direction]", "both", "start_frame"),
+        ("[name=score_threshold]", "7", "score_threshold"),
+        ("#prompts", "x" * 200, "200 characters"),
+    ],
 )
 def test_what_is_refused_is_refused_before_the_upload(
     page: Page,
@@ -133,16 +137,17 @@ def test_what_is_refused_is_refused_before_the_upload(
     page.goto("/ui/new")
     page.set_input_files("#file", sample_clip)
     page.fill("#prompts", "person")
-    if field == "#prompts":
-        page.fill(field, value)
-    else:
+    if field == "[name=direction]":
         page.select_option(field, value)
+    else:
+        page.fill(field, value)
     page.click("#submit")
     expect(page.locator("#problem")).to_contain_text(said)
     assert sent == []
     watch.faults.clear()  # Chromium's note of the refusal
     page.fill("#prompts", "person")
     page.select_option("[name=direction]", "forward")
+    page.fill("[name=score_threshold]", "")
     page.click("#submit")
     page.wait_for_url("**/ui/videos/*")
     assert len(sent) == 1

@@ -217,14 +217,36 @@ def test_new_is_filled_in_with_an_earlier_job(
     page: Page, client: Client, processes: Processes, sample_clip: Path
 ) -> None:
     uri = client.upload(sample_clip).uri
-    options = {"sample_fps": 5.0, "max_objects": 3, "allow_truncated": True}
-    base = client.submit(uri, ["person", "ball"], outputs=["csv"], **options)  # type: ignore[arg-type]
+    options = {"sample_fps": 5.0, "max_objects": 3, "allow_truncated": True, "engine": "sam3"}
+    on = {"label": "van", "object": "3", "frame": 20}
+    base = client.submit(
+        uri,
+        ["person", "ball"],
+        objects=[
+            on | {"points": [[50, 40, 1], [80.5, 60, 0]]},
+            on | {"frame": 30, "box": [10, 20, 110, 90]},
+            {"label": "person", "frame": 0, "points": [[5, 5, 1]]},
+        ],
+        exemplars=[{"prompt": "ball", "frame": 4, "box": [1, 2, 33, 44], "positive": False}],
+        outputs=[{"kind": "overlay", "boxes": True}, "csv"],
+        **options,  # type: ignore[arg-type]
+    )
     page.goto(f"/ui/videos/{base.id}")
     page.get_by_role("link", name="Run again with changes").click()
     expect(page.locator("#prompts")).to_have_value("person, ball")
-    page.locator("#prompts").fill("person")
+    expect(page.locator("#pointed li")).to_have_text(
+        [re.compile("van 3: 2 points, 1 box"), re.compile("person"), re.compile("nothing like the")]
+    )
+    page.locator("#prompts").fill("person, ball, dog")
     page.get_by_role("button", name="Submit").click()
     page.wait_for_url("**/ui/videos/*")
     again = client.get(page.url.rpartition("/")[2])
     assert again.id != base.id
     assert again.spec.model_copy(update={"prompts": base.spec.prompts}) == base.spec
+
+    # What was pointed at is not in another video.
+    page.get_by_role("link", name="Run again with changes").click()
+    expect(page.locator("#pointed li")).to_have_count(3)
+    page.locator("#uri").fill("gs://elsewhere/other.mp4")
+    page.locator("#uri").press("Tab")
+    expect(page.locator("#pointed li")).to_have_count(0)

@@ -58,6 +58,8 @@ EXPECTED: dict[tuple[str, str], str | Scope] = {
     ("GET", "/videos/{job_id}/results"): READ,
     ("GET", "/videos/{job_id}/results/{name}"): READ,
     ("HEAD", "/videos/{job_id}/results/{name}"): READ,
+    ("GET", "/videos/{job_id}/source"): READ,
+    ("HEAD", "/videos/{job_id}/source"): READ,
     ("GET", "/videos/{job_id}/parts"): READ,
     ("GET", "/videos/{job_id}/parts/{number}"): READ,
     ("GET", "/batches"): READ,

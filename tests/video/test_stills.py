@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import socket
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import av
@@ -16,8 +19,10 @@ from hypothesis import HealthCheck, given, settings as hypothesis_settings, stra
 from shoal.errors import NotAVideo, PreviewLimit, ShoalError, VideoBomb, VideoTooLarge
 from shoal.storage.files import FileStorage
 from tests import media
+from tests.running import eventually
 from tests.security.test_bombs import BOMBS
 from worker.video import still_reader
+from worker.video.fork_server import ForkServer
 from worker.video.probe import VideoLimits
 from worker.video.range_file import BLOCK, RANGE, REQUEST, RangeFile, receive
 from worker.video.source import open_source
@@ -219,7 +224,7 @@ def test_a_process_that_does_not_answer_is_ended(
     write(path, 100, 12)
     monkeypatch.setattr(still_reader, "MAX_S", 0.05)
     stills, _ = reader(path, Wanted(1))
-    with pytest.raises(PreviewLimit, match="takes more than"):
+    with lying(monkeypatch, b"", 60), pytest.raises(PreviewLimit, match="takes more than"):
         list(stills.stills())
 
 
@@ -241,18 +246,78 @@ def test_what_the_process_says_is_not_believed(
     """It reads a hostile file, and may be that file's by now."""
     path = folder / "gop-12.mp4"
     write(path, 100, 12)
-    monkeypatch.setattr(still_reader, "COMMAND", ("-c", LIAR, LIES[lie].hex()))
     stills, storage = reader(path, Wanted(1))
-    with pytest.raises(VideoBomb):
+    with lying(monkeypatch, LIES[lie]), pytest.raises(VideoBomb):
         list(stills.stills())
     assert storage.ranges == []
 
 
+@contextmanager
+def lying(monkeypatch: pytest.MonkeyPatch, lie: bytes, silent_s: float = 0) -> Iterator[None]:
+    """Processes that say this, nothing else, and end with 1."""
+    with closing(ForkServer(("-c", LIAR, lie.hex(), str(silent_s)))) as server:
+        monkeypatch.setattr(still_reader, "SERVER", server)
+        yield
+
+
 LIAR = """
-import socket, sys
-line = socket.socket(fileno=int(sys.argv[2]))
-line.sendall(bytes.fromhex(sys.argv[1]))
+import socket, sys, time
+_, (line, control), *_ = socket.recv_fds(socket.socket(fileno=int(sys.argv[3])), 1, 2)
+with socket.socket(fileno=line) as line:
+    line.sendall(bytes.fromhex(sys.argv[1]))
+    time.sleep(float(sys.argv[2]))
+control = socket.socket(fileno=control)
+control.recv(1)
+control.sendall(bytes([0, 0, 0, 1]))
 """
+
+
+def test_processes_are_forked_and_say_how_they_ended(folder: Path) -> None:
+    """Importing takes a new process longer than a preview; what one does, another does not see."""
+    path = folder / "gop-12.mp4"
+    write(path, 100, 12)
+    taking = reader(path, Wanted(3))[0].stills()
+    next(taking)
+    first = only_child()
+    taking.close()  # nobody wants the others: the process is ended
+    eventually(lambda: not children(pid_of_server()), "its end")
+    assert not Path(f"/proc/{first}").exists()
+    with still_reader.SERVER.forked() as process:
+        process.line.shutdown(socket.SHUT_RDWR)
+        assert process.wait() == 1  # it cannot read what is wanted of it
+    eventually(lambda: not children(pid_of_server()), "its end")
+    with still_reader.SERVER.forked() as process:
+        os.kill(only_child(), signal.SIGXCPU)
+        assert process.wait() == -signal.SIGXCPU
+    server = still_reader.SERVER._server
+    assert server
+    os.kill(server[0].pid, signal.SIGKILL)
+    server[0].wait(60)
+    assert len(list(reader(path, Wanted(3))[0].stills())) == 3  # there is another one
+
+
+def pid_of_server() -> int:
+    running = still_reader.SERVER._server
+    assert running
+    return running[0].pid
+
+
+def only_child() -> int:
+    """The process that takes stills: its watcher's one child, whom the server has started."""
+
+    def found() -> list[int]:
+        return [child for watcher in children(pid_of_server()) for child in children(watcher)]
+
+    eventually(lambda: len(found()) == 1, "the process")
+    return found()[0]
+
+
+def children(pid: int) -> list[int]:
+    """The processes that one has started, and that have not ended."""
+    try:
+        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
 
 
 @given(

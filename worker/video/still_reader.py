@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Annotated, NoReturn
 
@@ -18,8 +15,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from shoal.errors import OutOfMemory, PreviewLimit, ShoalError, VideoBomb
 from shoal.storage import Storage
-from worker.video import stills_child
-from worker.video.bomb_guard import reading_environment
+from worker.video import stills_child, stills_server
+from worker.video.fork_server import ForkServer
 from worker.video.frame import Frame
 from worker.video.planes import planes
 from worker.video.probe import VideoLimits
@@ -30,7 +27,7 @@ from worker.video.stills_child import END, FAILED, LENGTH, ORDER, STILL, StillsO
 MAX_BYTES = 256 << 20  # of the source
 MAX_S = 45.0  # for all stills, without what is done with them meanwhile
 MAX_HEADER = 64 << 10
-COMMAND: tuple[str, ...] = ("-m", stills_child.__name__)
+SERVER = ForkServer(("-m", stills_server.__name__))
 
 Colour = Annotated[int, Field(ge=0, le=255)]
 
@@ -99,14 +96,15 @@ class StillReader:
         )
         self._left_s = MAX_S
 
-    def stills(self) -> Iterator[TakenStill]:
+    def stills(self) -> Generator[TakenStill, None, None]:
         """
         Raises:
             PreviewLimit: it takes too many bytes of the source, or too long.
             VideoBomb: it takes too much memory or computing, or crashes the process.
             ShoalError: what ``StillFile`` or the storage raises.
         """
-        with _child() as (process, line):
+        with SERVER.forked() as process:
+            line = process.line
             try:
                 body = self._order.model_dump_json().encode()
                 line.sendall(ORDER + LENGTH.pack(len(body)) + body)
@@ -184,26 +182,6 @@ def _body(line: socket.socket) -> bytes:
     if length > MAX_HEADER:
         raise EOFError
     return receive(line, length)
-
-
-@contextmanager
-def _child() -> Iterator[tuple[subprocess.Popen[bytes], socket.socket]]:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        fd = theirs.fileno()
-        process = subprocess.Popen(
-            [sys.executable, "-P", *COMMAND, str(fd)],
-            env=reading_environment(),
-            pass_fds=[fd],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-        )
-        theirs.close()
-        try:
-            yield process, ours
-        finally:
-            process.kill()
-            process.wait()
 
 
 def _raise(name: str, code: int) -> NoReturn:

@@ -1,4 +1,4 @@
-"""``python -m worker.video.stills_child FD``: take stills of a video, for the model process.
+"""Take stills of a video, for the model process, in a process that ``stills_server`` forks.
 
 The model process is at somebody's video, which a hostile file that is only previewed must not end.
 So that file is opened and decoded here, with little memory and time, without credentials, and
@@ -12,14 +12,12 @@ import json
 import resource
 import socket
 import struct
-import sys
 from typing import Any
 
 import numpy as np
 from pydantic import BaseModel
 
 from shoal.errors import ShoalError, VideoBomb
-from shoal.local.process_guard import die_with_parent
 from worker.video.allocations import cap_allocations, max_allocation
 from worker.video.planes import planes
 from worker.video.probe import VideoLimits
@@ -97,11 +95,11 @@ def _send_still(line: socket.socket, still: Still, video: StillFile) -> None:
         line.sendall(np.ascontiguousarray(plane).data)
 
 
-def main() -> None:
-    die_with_parent()
+def serve(fd: int) -> None:
+    """Take the stills that are asked for on this socket."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S + 1))  # SIGXCPU, then SIGKILL
-    with socket.socket(fileno=int(sys.argv[1])) as line:
+    with socket.socket(fileno=fd) as line:
         receive(line, len(ORDER))
         (length,) = LENGTH.unpack(receive(line, LENGTH.size))
         order = StillsOrder.model_validate_json(receive(line, length))
@@ -111,7 +109,3 @@ def main() -> None:
             send(line, FAILED, {"code": error.code, "message": str(error), "hint": error.hint})
         else:
             send(line, END, {})
-
-
-if __name__ == "__main__":
-    main()

@@ -1,11 +1,13 @@
 // ?from=ID fills the form for new videos in with what that job was asked for; nothing is uploaded.
 
 import { request } from "./http.js";
+import { takeOver } from "./new.js";
 
 const form = document.getElementById("new");
 const note = document.getElementById("uri-note");
 
-function fill({ spec: { uri, prompts, options }, share }) {
+function fill({ spec, share }) {
+  const { uri, prompts, options } = spec;
   document.getElementById("uri").value = uri;
   const words = document.getElementById("prompts");
   words.value = prompts.join(", ");
@@ -17,10 +19,20 @@ function fill({ spec: { uri, prompts, options }, share }) {
   }
   form.elements.engine.value = options.engine;
   form.elements.priority.value = share.priority;
-  const kinds = options.outputs.map((each) => each.kind);
-  for (const each of form.querySelectorAll("[data-output]")) each.checked = kinds.includes(each.dataset.output);
+  takeOver(spec);
   words.dispatchEvent(new Event("input", { bubbles: true }));
-  note.textContent = "The video of an earlier job, which is not uploaded again. Visual prompts, exemplars and options of outputs are not taken over.";
+  note.textContent = `The video of an earlier job, which is not uploaded again.${leftOut(spec)}`;
+}
+
+// What the form cannot hold.
+function leftOut({ objects, remove_objects: removed, edits }) {
+  const found = [
+    edits && "edits of objects",
+    objects.some((each) => each.object_id) && "corrections of objects that text prompts found",
+    objects.some((each) => each.mask) && "masks",
+    removed.length && "removed objects",
+  ].filter(Boolean);
+  return found.length ? ` Not taken over: ${found.join(", ")}.` : "";
 }
 
 const from = new URLSearchParams(location.search).get("from");

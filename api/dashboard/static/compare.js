@@ -1,7 +1,9 @@
 // Another version of the results is played in place of this one, from the same moment.
 
+import { playInstead } from "./switch.js";
+
 const video = document.querySelector("#stage video");
-let own = ""; // the overlay of this version, while another one is shown
+let own = ""; // the video of this version, while another one is shown
 
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-compare]");
@@ -10,12 +12,6 @@ document.addEventListener("click", (event) => {
   for (const each of document.querySelectorAll("[data-compare]")) each.setAttribute("aria-pressed", "false");
   button.setAttribute("aria-pressed", String(!isShown));
   own ||= video.src;
-  const at = video.currentTime;
-  const plays = !video.paused;
-  video.src = isShown ? own : button.dataset.compare;
+  playInstead(video, isShown ? own : button.dataset.compare);
   if (isShown) own = "";
-  video.addEventListener("loadedmetadata", () => {
-    video.currentTime = Math.min(at, video.duration);
-    if (plays) video.play().catch(() => {});
-  }, { once: true });
 });

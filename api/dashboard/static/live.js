@@ -56,8 +56,9 @@ function patch(region, content) {
 const callbacks = {
   // What is typed or chosen stays.
   beforeNodeMorphed: (old) => !(old === document.activeElement && old.matches("input, select, textarea")),
-  // What the user has opened or closed stays, and pictures that are drawn: see thumbs.js.
-  beforeAttributeUpdated: (name, element) => !(name === "open" && element.matches("details")) && !element.matches("[data-thumb]"),
+  // What the user has opened, closed or checked stays, and pictures that are drawn: see thumbs.js.
+  beforeAttributeUpdated: (name, element) =>
+    !(name === "open" && element.matches("details")) && !(name === "checked" && element.matches("[data-show]")) && !element.matches("[data-thumb]"),
 };
 
 function press() {

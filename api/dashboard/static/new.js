@@ -14,6 +14,14 @@ const submit = document.getElementById("submit");
 const batchName = document.getElementById("batch-name");
 let latestRequest = 0;
 let engines = [];
+let earlier = new Map(); // outputs of an earlier job, with their options, by kind
+
+// Take over the outputs of an earlier job, and what was pointed at in its video.
+export function takeOver({ options: { outputs }, objects, exemplars }) {
+  earlier = new Map(outputs.map((each) => [each.kind, each]));
+  for (const each of form.querySelectorAll("[data-output]")) each.checked = earlier.has(each.dataset.output);
+  preview.takeOver(objects, exemplars);
+}
 
 // --- video ------------------------------------------------------------------------------
 
@@ -112,9 +120,10 @@ function options() {
     else if (field.value !== "") values[field.name] = kind === "number" ? Number(field.value) : field.value;
   }
   values.engine = form.elements.engine.value;
-  values.outputs = [...form.querySelectorAll("[data-output]:checked")].map((each) => each.dataset.output);
-  if (!values.outputs.length) values.outputs = ["masks"];
-  if (values.outputs.includes("redact")) delete values.sample_fps; // redaction processes every frame
+  const kinds = [...form.querySelectorAll("[data-output]:checked")].map((each) => each.dataset.output);
+  if (kinds.includes("redact")) delete values.sample_fps; // redaction processes every frame
+  if (!kinds.length) kinds.push("masks");
+  values.outputs = kinds.map((kind) => earlier.get(kind) ?? kind);
   return values;
 }
 

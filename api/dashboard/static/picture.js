@@ -19,7 +19,9 @@ export let selected = 0; // ID of an object; 0: none
 let hovered = 0;
 let source = null; // of the tables; null: there are none
 let opened = null; // a promise of the tables
+let isComing = false; // follow is called at the next frame
 let latest = 0; // number of the newest look
+let drawn = null; // isShown(row), of the objects that the page draws on the source; null: the overlay has all
 let user = { isEditing: false, marks: [], onPick: select, onLook() {} };
 
 // Let another module edit: onPick(id) takes what is clicked, point(frame, mark) what is pointed at if
@@ -35,7 +37,25 @@ export function select(id) {
     if (isHere) button.setAttribute("aria-current", "true");
     else button.removeAttribute("aria-current");
   }
+  document.dispatchEvent(new Event("shoal:selected"));
   follow();
+}
+
+// The player shows the source: draw these objects on it. null: it shows the overlay.
+export function drawOnly(isShown) {
+  drawn = isShown;
+  follow();
+}
+
+// The tables of the results.
+export function tables() {
+  opened ??= import("./tables.js").then(({ Tables }) => Tables.open(source));
+  return opened;
+}
+
+// Their files, and how objects are drawn; null if there are none.
+export function given() {
+  return source;
 }
 
 // See which frame the player shows, and what is on it.
@@ -45,12 +65,11 @@ export async function look() {
   let now;
   let rows;
   try {
-    opened ??= import("./tables.js").then(({ Tables }) => Tables.open(source));
-    const tables = await opened;
-    Object.assign(shown, tables.size);
-    if (!tables.frames.length) return undefined;
-    now = tables.at(video.currentTime);
-    rows = await tables.rows(now.frame);
+    const { size, frames } = await tables();
+    Object.assign(shown, size);
+    if (!frames.length) return undefined;
+    now = (await opened).at(video.currentTime);
+    rows = await (await opened).rows(now.frame);
   } catch (problem) {
     source = opened = null; // the results are gone, or the server is away
     document.dispatchEvent(new CustomEvent("shoal:unreadable", { detail: problem.message }));
@@ -81,10 +100,25 @@ function isOther() {
   return Boolean(document.querySelector('[data-compare][aria-pressed="true"]'));
 }
 
+function isFollowed() {
+  return selected || user.isEditing || drawn;
+}
+
+// The objects that are to be seen in the picture.
+function rowsHere() {
+  return drawn ? shown.rows.filter(drawn) : shown.rows;
+}
+
 function follow() {
-  if (!selected && !user.isEditing) return draw();
+  if (!isFollowed()) return draw();
   look();
-  if (!video.paused && video.requestVideoFrameCallback) video.requestVideoFrameCallback(follow);
+  if (!video.paused && !isComing && video.requestVideoFrameCallback) {
+    isComing = true;
+    video.requestVideoFrameCallback(() => {
+      isComing = false;
+      follow();
+    });
+  }
   return undefined;
 }
 
@@ -94,27 +128,34 @@ export function draw(cursor = null, box = null) {
   fit();
   const context = canvas.getContext("2d");
   context.clearRect(0, 0, canvas.width, canvas.height);
-  const isSeen = source && !isOther() && (video.paused || selected || user.isEditing);
+  const isSeen = source && !isOther() && (video.paused || isFollowed());
   if (!isSeen) return;
   const scale = canvas.width / shown.width;
-  for (const row of shown.rows) {
-    if (row.object_id === selected) drawMask(context, row, scale);
-    if (row.object_id === selected || row.object_id === hovered) {
-      drawBox(context, boxOf(row), scale, row.object_id === selected);
-      write(context, row, scale);
-    }
+  const rows = rowsHere();
+  for (const row of rows) {
+    if (row.object_id === selected) drawMask(context, row, scale, LIGHT);
+    else if (drawn) drawMask(context, row, scale, colourOf(row));
+  }
+  for (const row of rows) {
+    const isMeant = row.object_id === selected || row.object_id === hovered;
+    if (isMeant) drawBox(context, boxOf(row), scale, row.object_id === selected);
+    if (isMeant || drawn) write(context, row, scale);
   }
   for (const mark of user.marks) {
     if (mark.frame === shown.frame) drawMark(context, mark, scale, mark.isActive);
   }
   if (box) drawBox(context, box, scale, true);
   if (cursor) drawCross(context, cursor, scale);
-  const names = shown.rows.map((row) => `#${row.object_id} ${row.prompt}`).join(", ");
+  const names = rows.map((row) => `#${row.object_id} ${row.prompt}`).join(", ");
   canvas.setAttribute("aria-label", `Frame ${shown.frame}: ${names || "no objects"}`);
 }
 
-function drawMask(context, row, scale) {
-  const mask = paintMask(maskOf(row), LIGHT);
+function colourOf({ prompt, object_id: id }) {
+  return source.colours[prompt] ?? source.palette[id % source.palette.length] ?? LIGHT;
+}
+
+function drawMask(context, row, scale, colour) {
+  const mask = paintMask(maskOf(row), colour);
   if (!mask) return;
   const { canvas: painted, left, top } = mask;
   context.drawImage(painted, left * scale, top * scale, painted.width * scale, painted.height * scale);
@@ -160,7 +201,7 @@ function boxOf(row) {
 // The object at a place: the smallest whose mask, or else whose box, is there; 0: none.
 function objectAt(x, y) {
   const area = ([x0, y0, x1, y1]) => (x1 - x0) * (y1 - y0);
-  const inBox = shown.rows.filter(({ box_x0: x0, box_y0: y0, box_x1: x1, box_y1: y1 }) => x >= x0 && x <= x1 && y >= y0 && y <= y1);
+  const inBox = rowsHere().filter(({ box_x0: x0, box_y0: y0, box_x1: x1, box_y1: y1 }) => x >= x0 && x <= x1 && y >= y0 && y <= y1);
   const inMask = inBox.filter((row) => isInside(maskOf(row), x, y));
   const [first] = (inMask.length ? inMask : inBox).sort((a, b) => area(boxOf(a)) - area(boxOf(b)));
   return first?.object_id ?? 0;
@@ -213,7 +254,7 @@ document.addEventListener("click", (event) => {
 for (const name of ["seeked", "pause", "loadeddata"]) {
   video.addEventListener(name, () => {
     hovered = 0;
-    if (selected || user.isEditing || shown.frame >= 0) look();
+    if (isFollowed() || shown.frame >= 0) look();
   });
 }
 video.addEventListener("play", follow);

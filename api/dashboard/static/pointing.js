@@ -24,7 +24,9 @@ export class Pointing {
   }
 
   add(label) {
-    this.objects.push({ label, name: String(this.objects.length + 1) });
+    let number = this.objects.length + 1;
+    while (this.objects.some((each) => each.name === String(number))) number += 1;
+    this.objects.push({ label, name: String(number) });
     this.active = this.objects.length - 1;
     this.onChange();
   }
@@ -70,6 +72,19 @@ export class Pointing {
     this.marks = [];
     this.objects = [];
     this.active = -1;
+    this.onChange();
+  }
+
+  // Take over these fields of an earlier submission, but for what a mask or an ID says.
+  restore(objects, exemplars) {
+    for (const { label, object: name, frame, box, points } of objects.filter((each) => each.label && (each.box || each.points.length))) {
+      let index = this.objects.findIndex((each) => each.label === label && each.name === name);
+      if (index < 0) index = this.objects.push({ label, name }) - 1;
+      if (box) this.marks.push({ object: index, frame, kind: "box", box });
+      else this.marks.push(...points.map(([x, y, inside]) => ({ object: index, frame, kind: "point", x, y, inside: inside === 1 })));
+    }
+    this.marks.push(...exemplars.map((each) => ({ kind: "example", ...each })));
+    this.active = this.objects.length - 1;
     this.onChange();
   }
 

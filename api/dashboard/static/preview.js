@@ -69,6 +69,11 @@ export function visual() {
   return fields;
 }
 
+// What was pointed at when the same video was submitted before.
+export function takeOver(objects, exemplars) {
+  pointing.restore(objects, exemplars);
+}
+
 // Another video was chosen: what was pointed at is not in it.
 export function forget() {
   number += 1;
@@ -139,7 +144,7 @@ async function preview() {
         if (!begun) stills.clear();
         begun = true;
         latest = found;
-        shown.hidden = false;
+        shown.hidden = reason.hidden = false;
         if (!shownTo.exemplars || !pace_s) pace_s = Math.max(median(found.frames.map((each) => each.detect_s)), 1e-3); // their frames are read with each
         stills.show(found.frames);
         filter();
@@ -195,6 +200,7 @@ function labelText() {
 }
 
 function listObjects() {
+  reason.hidden = shown.hidden && !pointing.marks.length; // it says what of this the engine cannot do
   pointed.replaceChildren(...pointing.objects.map(objectItem).filter(Boolean), ...pointing.examples.map(exampleItem));
 }
 
@@ -259,7 +265,8 @@ function tell() {
 // Frames that a job would write, per second of video.
 function rateOf({ sample_fps: chosen, outputs }, length, fps) {
   const usual = length <= Number(box.dataset.allFramesS) ? 0 : 1;
-  return Math.min((outputs.includes("redact") ? 0 : chosen ?? usual) || fps, fps);
+  const isRedacted = outputs.some((each) => (each.kind ?? each) === "redact");
+  return Math.min((isRedacted ? 0 : chosen ?? usual) || fps, fps);
 }
 
 function money(dollars) {

@@ -7,6 +7,7 @@ import { asyncBufferFromUrl } from "./hyparquet/utils.js";
 import { request } from "./http.js";
 
 const EARLY = 0.002; // seconds: players round the times of frames
+const BOX = ["frame", "object_id", "box_x0", "box_y0", "box_x1", "box_y1"];
 const compressors = { ZSTD: (input, length) => decompress(input, new Uint8Array(length)) };
 
 export class Tables {
@@ -46,6 +47,24 @@ export class Tables {
       start = end;
     }
     return [];
+  }
+
+  // Where an object is from one moment to another: [{ time_s, box }].
+  async boxes(id, from_s, to_s) {
+    const [first, last] = [this.at(from_s).frame, this.at(to_s).frame];
+    const times = new Map(this.frames.map(({ frame, time_s }) => [Number(frame), time_s]));
+    const found = [];
+    let rowStart = 0;
+    for (const group of this.metadata.row_groups) {
+      const rowEnd = rowStart + Number(group.num_rows);
+      const { min_value: least, max_value: most } = group.columns[0].meta_data.statistics;
+      if (least <= last && most >= first) {
+        const rows = await parquetReadObjects({ file: this.file, metadata: this.metadata, columns: BOX, rowStart, rowEnd, compressors });
+        found.push(...rows.filter((row) => row.object_id === id && row.frame >= first && row.frame <= last));
+      }
+      rowStart = rowEnd;
+    }
+    return found.map((row) => ({ time_s: times.get(Number(row.frame)), box: [row.box_x0, row.box_y0, row.box_x1, row.box_y1] }));
   }
 
   #group(index, rowStart, rowEnd) {

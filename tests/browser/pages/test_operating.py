@@ -16,9 +16,20 @@ from tests.serving import take, write_video
 expect.set_options(timeout=WAIT_MS)
 
 
-def test_a_waiting_video_has_a_place_in_line_and_its_title_says_when_it_is_done(
+NOTIFICATIONS = """
+  window.told = [];
+  window.Notification = class {
+    static permission = "default";
+    static async requestPermission() { this.permission = "granted"; }
+    constructor(title, { body }) { told.push(`${title}: ${body}`); }
+  };
+"""
+
+
+def test_a_waiting_video_has_a_place_in_line_and_tells_when_it_is_done(
     page: Page, client: Client, settings: Settings, queue: JobQueue
 ) -> None:
+    page.add_init_script(NOTIFICATIONS)
     first, second = (
         client.submit(write_video(settings, f"{name}.mp4").as_uri(), ["person"]).id
         for name in ("first", "second")
@@ -30,8 +41,11 @@ def test_a_waiting_video_has_a_place_in_line_and_its_title_says_when_it_is_done(
     lease = take(queue)
     expect(page.locator("#place")).to_have_count(0)
     expect(page).to_have_title("second.mp4 · Shoal")
+    page.get_by_role("button", name="Notify me when it is done").click()
+    expect(page.locator("#notify")).to_be_hidden()
     lease.succeed({}, {})
     expect(page).to_have_title("✓ second.mp4 · Shoal")
+    assert page.evaluate("told") == ["second.mp4 · Shoal: succeeded"]
 
 
 def test_a_worker_is_drained(page: Page, client: Client, processes: Processes) -> None:

@@ -53,6 +53,7 @@ def test_segments_without_an_overlay_are_not_asked_for(
         expect(page.locator("#files")).to_contain_text("_tracks.csv")
         expect(page.locator("#no-video")).to_have_text(before)
         page.locator("[data-seek]").first.click()  # there is nothing to seek in
+        expect(page.locator("#object-bar")).to_be_hidden()
     else:
         expect(page.locator("video")).to_have_attribute("src", re.compile("_segmented.mp4$"))
 

@@ -63,6 +63,19 @@ def test_every_object_is_reached(page: Page, done: str) -> None:
     expect(lanes).to_have_count(60)
 
 
+def test_a_prompt_is_hidden_with_its_objects_on_all_pages(page: Page, done: str) -> None:
+    page.goto(f"/ui/videos/{done}")
+    page.get_by_role("button", name="Hide all of person").click()
+    for number, shown in ((0, False), (149, False), (149, True), (0, False)):
+        page.goto(f"/ui/videos/{done}?object={number}")
+        box = page.get_by_label(f"Show #{number} in the player")
+        if shown:
+            box.check()
+        expect(box).to_be_checked(checked=shown)
+    page.goto(f"/ui/videos/{done}?object=149")
+    expect(page.get_by_label("Show #149 in the player")).to_be_checked()
+
+
 def test_the_list_shows_a_frame_of_each_finished_video(
     page: Page, client: Client, settings: Settings, done: str
 ) -> None:

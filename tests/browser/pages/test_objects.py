@@ -1,0 +1,167 @@
+"""Single objects of a video: hidden and shown in the player, and saved as a clip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import av
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from shoal.client import Client
+from tests.browser.conftest import WAIT_MS, Watch
+from tests.browser.pages.test_accessibility import violations_here
+from tests.running import Processes, eventually
+
+expect.set_options(timeout=WAIT_MS)
+
+# Whether the masks of a frame's objects are drawn, translucent: they are squares, see
+# tests.fakes.Fake, and the label of the second lies over the first.
+ARE_DRAWN = """canvas => [1, 2].map((number) => {
+  const frame = Number(/Frame (\\d+)/.exec(canvas.ariaLabel)?.[1] ?? -1);
+  const at = [frame % 50 + 5, 20 * number + 5];
+  return canvas.getContext("2d").getImageData(...at, 1, 1).data[3] % 255 > 0;
+})"""
+SOURCE = "video => new URL(video.src).pathname.split('/').pop()"
+
+
+@pytest.fixture(scope="module")
+def job(client: Client, processes: Processes, sample_clip: Path) -> str:
+    processes.worker("tests.fakes:Fake")
+    uri = client.upload(sample_clip).uri
+    found = client.wait(client.submit(uri, ["person", "ball"], sample_fps=0, max_frames=60).id)
+    assert found.summary["objects_detected"] == 2
+    return found.id
+
+
+def opened(page: Page, job: str) -> Locator:
+    """The player of a job's page."""
+    page.goto(f"/ui/videos/{job}")
+    expect(page.locator("#connection")).to_have_text("live")
+    video = page.locator("#stage video")
+    eventually(lambda: video.evaluate("video => video.readyState >= 2"), "the video")
+    return video
+
+
+def drawn(page: Page, *expected: bool) -> None:
+    canvas = page.locator("#marks")
+    eventually(lambda: canvas.evaluate(ARE_DRAWN) == list(expected), f"the masks {expected}")
+
+
+def test_objects_are_hidden_and_shown_and_this_is_remembered(page: Page, job: str) -> None:
+    video = opened(page, job)
+    overlay = video.evaluate(SOURCE)
+    first, second = (page.get_by_label(f"Show #{n} in the player") for n in (1, 2))
+    video.evaluate("video => { video.currentTime = 0.81 }")
+    first.press("Space")
+    eventually(lambda: video.evaluate(SOURCE) == "source", "the source")
+    drawn(page, False, True)
+    expect(page.locator("#marks")).to_have_attribute("aria-label", "Frame 20: #2 ball")
+    # A live update tells the whole page again: it leaves the choice as it is.
+    page.evaluate("document.querySelector('h1').remove()")
+    page.evaluate("document.dispatchEvent(new Event('shoal:changed'))")
+    expect(page.locator("h1")).to_be_visible()
+    expect(first).not_to_be_checked()
+    page.reload()
+    expect(first).not_to_be_checked()
+    eventually(lambda: video.evaluate(SOURCE) == "source", "the source")
+    drawn(page, False, True)
+    page.get_by_role("button", name="Hide all of ball").click()
+    expect(second).not_to_be_checked()
+    drawn(page, False, False)
+    page.locator("[data-object='1'] [data-seek]").press("h")
+    expect(first).to_be_checked()
+    drawn(page, True, False)
+    video.evaluate("video => video.play()")
+    eventually(lambda: video.evaluate("video => video.currentTime") > 0.3, "the video to play")
+    drawn(page, True, False)
+    page.get_by_role("button", name="Show all", exact=True).click()
+    eventually(lambda: video.evaluate(SOURCE) == overlay, "the overlay")
+    assert page.evaluate("localStorage.length") == 0
+    page.get_by_role("button", name="Hide all", exact=True).click()
+    drawn(page, False, False)
+    expect(second).not_to_be_checked()
+
+
+def test_the_selected_object_has_a_bar(page: Page, job: str) -> None:
+    opened(page, job)
+    bar = page.get_by_role("group", name="Selected object")
+    expect(bar).to_be_hidden()
+    page.locator("[data-object='2'] [data-seek]").click()
+    expect(bar).to_contain_text("#2 ball")
+    bar.get_by_role("button", name="Hide").click()
+    expect(page.get_by_label("Show #2 in the player")).not_to_be_checked()
+    drawn(page, True, False)
+    bar.get_by_role("button", name="Save clip").click()
+    found = list(violations_here(page, "the dialog of clips"))
+    assert not found, "\n".join(found)
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    page.keyboard.press("Escape")
+    bar.get_by_role("button", name="Show").click()
+    expect(page.get_by_label("Show #2 in the player")).to_be_checked()
+
+
+@pytest.mark.parametrize("picture", ["crop", "whole"])
+def test_a_clip_around_an_object_is_saved(
+    page: Page, job: str, sample_clip: Path, tmp_path: Path, picture: str
+) -> None:
+    opened(page, job)
+    page.locator("[data-object='2'] [data-seek]").click()
+    page.get_by_role("button", name="Save clip").click()
+    page.get_by_label("Picture").select_option(picture)
+    page.locator("#clip-from").fill("0.4")
+    page.locator("#clip-to").fill("1.4")
+    expect(page.locator("#clip-hint")).to_contain_text("as long as the clip: 1.0 s")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Record and save").click()
+    expect(page.locator("#clip")).to_be_hidden()
+    name = download.value.suggested_filename
+    assert name.startswith(f"{sample_clip.stem}_object2_00-00.4.")
+    path = tmp_path / name
+    download.value.save_as(path)
+    with av.open(path) as clip:
+        frames = [frame.to_ndarray(format="rgb24") for frame in clip.decode(video=0)]
+    height, width, _ = frames[0].shape
+    if picture == "whole":
+        assert (width, height) == (640, 272)
+        return
+    assert (width, height) == (480, 480)  # the square, with its margin
+    for frame in frames[1::5]:  # it stays in the middle, in the colour of its prompt
+        red, green, blue = frame[180:300, 180:300].mean((0, 1))
+        assert min(green, blue) > red + 25
+
+
+def test_a_recording_is_cancelled_and_what_is_too_long_not_begun(page: Page, job: str) -> None:
+    opened(page, job)
+    page.locator("[data-object='1'] [data-seek]").click()
+    page.get_by_role("button", name="Save clip").click()
+    save = page.get_by_role("button", name="Record and save")
+    for value in ("0", "999"):
+        page.locator("#clip-to").fill(value)
+        expect(save).to_be_disabled()
+    expect(page.locator("#clip-hint")).to_contain_text("at most 300 s")
+    page.locator("#clip-to").fill("2.4")
+    saved: list[str] = []
+    page.on("download", lambda download: saved.append(download.suggested_filename))
+    save.click()
+    eventually(lambda: page.locator("#clip-progress").evaluate("it => it.value") > 0.1, "a start")
+    page.locator("#clip").get_by_role("button", name="Cancel").click()
+    expect(save).to_be_enabled()
+    expect(page.locator("#clip-problem")).to_be_hidden()
+    assert saved == []
+
+
+def test_where_the_source_cannot_be_played_the_overlay_stays(
+    page: Page, client: Client, watch: Watch, job: str
+) -> None:
+    """The last test of the module: it removes the source."""
+    Path(unquote(urlsplit(client.get(job).spec.uri).path)).unlink()
+    video = opened(page, job)
+    overlay = video.evaluate(SOURCE)
+    page.get_by_label("Show #1 in the player").uncheck()
+    expect(page.locator("#toggles-note")).to_contain_text("cannot be played here")
+    expect(page.get_by_label("Show #1 in the player")).to_be_disabled()
+    eventually(lambda: video.evaluate(SOURCE) == overlay, "the overlay")
+    watch.faults.clear()  # Chromium's note of the file that is gone
