@@ -10,6 +10,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import botocore
 import pytest
 
 from shoal.queue.queue import JobQueue
@@ -97,6 +98,38 @@ def test_the_api_image_has_neither_weights_nor_pip() -> None:
     assert "engines/cpu/weights" in layer
     assert "pip uninstall --yes pip" in layer
     assert (ROOT / "worker" / "engines" / "cpu" / "weights").is_dir()
+
+
+def test_the_api_does_without_what_its_image_leaves_out(tmp_path: Path) -> None:
+    """Prompts are counted, and S3 is reached with every kind of credentials."""
+    text = API.read_text()
+    removed = re.search(r"pip uninstall --yes ((?!pip)[\w -]+)", text)
+    kept = re.findall(r"! -name '?([\w*-]+)", text)
+    assert removed
+    assert kept
+    data = Path(botocore.__path__[0]) / "data"
+    for path in data.iterdir():
+        if path.is_file() or any(path.match(name) for name in kept):
+            (tmp_path / path.name).symlink_to(path)
+    code = f"""
+import sys
+for name in {removed[1].replace("-", "_").split()}:
+    sys.modules[name] = None
+from botocore.loaders import Loader
+Loader.BUILTIN_DATA_PATH = {str(tmp_path)!r}
+import boto3
+from shoal.engines import clip
+assert clip.encode("person")
+for service in ("s3", "sts", "sso", "sso-oidc", "signin"):
+    boto3.client(service, region_name="us-east-1")
+try:
+    boto3.client("ec2", region_name="us-east-1")
+except Exception as error:
+    assert type(error).__name__ == "UnknownServiceError"
+else:
+    raise AssertionError("all of botocore is there")
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 def test_health_check_of_the_api(settings: Settings, processes: Processes) -> None:
