@@ -1,4 +1,4 @@
-"""``python -m tests.skypilot.table FIGURES...``: the times of several passes, for docs/scaling.md."""
+"""``python -m tests.skypilot.table FILES``: times of several passes, as in docs/scaling.md."""
 
 from __future__ import annotations
 
