@@ -190,10 +190,12 @@ C
 }
 
 stop() {
-  HOME=$H PATH=$SKY/bin:$PATH sky api stop || true
-  # Controllers of pool and jobs outlive the API server, and machines their controllers.
-  pkill -f "^$R/(sky|tmp)/" || true
+  HOME=$H PATH=$SKY/bin:$PATH timeout 120 sky api stop || true
   squeue --noheader --format=%i 2>/dev/null | xargs -r scancel || true
+  # The API server of a busy machine may not stop in time; controllers of pool and jobs outlive it,
+  # and machines their controllers.
+  pkill -f "^$R/(sky|tmp)/" && sleep 5 || true
+  pkill -KILL -f "^$R/(sky|tmp)/" || true
   for name in api moto net sshd slurmd slurmctld; do
     is_up "$R/run/$name.pid" && kill "$(cat "$R/run/$name.pid")" || true
     rm -f "$R/run/$name.pid"
