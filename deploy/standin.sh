@@ -22,8 +22,12 @@ packages=$({ dpkg -S $libraries 2>/dev/null || true; } | cut -d: -f1 | sort -u |
 suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
 debootstrap --variant=minbase --include="ca-certificates,redis-server,$packages" "$suite" "$root" >/dev/null
 rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*
-# As in Debian's own images: what was installed leaves no archive behind.
-echo 'DPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb"; };' > "$root/etc/apt/apt.conf.d/docker-clean"
+# As in the images of Debian and Ubuntu: apt keeps neither archives nor caches.
+cat > "$root/etc/apt/apt.conf.d/docker-clean" <<'C'
+DPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb"; };
+Dir::Cache::pkgcache "";
+Dir::Cache::srcpkgcache "";
+C
 
 tar -C "$python" --exclude=__pycache__ --exclude=lib/python3.12/test --exclude='*.a' \
   -c bin include lib | tar -C "$root/usr/local" -x
