@@ -12,7 +12,9 @@
 # make autoscaler  the environment of the autoscaler: SkyPilot does not go with the API's libraries
 # make day    a day of videos, simulated: how many GPU hours and how much waiting
 # make rig    SkyPilot itself, with Slurm as its cloud: a burst, a lost machine, scale 0, restarts;
-#             15 minutes, as root on Debian
+#             15 minutes for each of PASSES, as root on Debian
+# make images  the images of API, CPU worker and autoscaler: built with docker or podman (ARGS go to
+#             its 'build'), with the size of each layer, and a video through them
 # make constraints  the versions and hashes of the images' packages, in deploy/constraints
 # make pin-images  the digests of the images that ours stand on
 # make chaos  N videos, each struck once: kills, freezes, Valkey and storage away
@@ -57,13 +59,14 @@ unexport PYTHONDONTWRITEBYTECODE
 export SHOAL_SAMPLE_CLIP ?= $(CURDIR)/$(CLIP)
 
 N ?= 40
+PASSES ?= 1
 MINUTES ?= 10
 SEED ?=
 # Tests wait more than they compute: two for each core.
 JOBS ?= 4
 COVERAGE ?=
 
-.PHONY: demo dev autoscaler test test-fast test-gpu gpu check docs bench shots day rig constraints pin-images chaos storm clean
+.PHONY: demo dev autoscaler test test-fast test-gpu gpu check docs bench shots day rig images constraints pin-images chaos storm clean
 
 demo: $(VENV)/.up $(CLIP)
 	@$(BIN)/shoal demo "$(VIDEO)" --prompts "$(PROMPTS)" --dir "$(DEMO)" $(OUTPUT:%=--output %) $(if $(KEEP),--keep)
@@ -114,9 +117,10 @@ day: autoscaler
 
 rig: dev
 	tests/skypilot/rig.sh install
-	tests/skypilot/rig.sh start
-	eval "$$(tests/skypilot/rig.sh env)" && $${RIG}/sky/bin/python -u -m tests.skypilot.run; \
-	status=$$?; tests/skypilot/rig.sh stop; exit $$status
+	tests/skypilot/rig.sh passes $(PASSES)
+
+images: $(CLIP)
+	$(PYTHON) deploy/images.py $(CLIP) $(ARGS)
 
 constraints: $(LINTERS)/.made
 	UV=$(LINTERS)/bin/uv deploy/constraints/update.sh

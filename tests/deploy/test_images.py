@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -38,7 +41,7 @@ def test_a_worker_can_compile_the_model_and_keeps_what_it_compiled() -> None:
     """Triton needs a C compiler, libc's headers and Python's; /tmp may be small and noexec."""
     text = WORKER.read_text()
     for package in ("gcc", "libc6-dev", "python3-dev"):
-        assert re.search(rf"[ \t]{package}[ \n]", text), package
+        assert re.search(rf"[ \t]{package}[ ;\n]", text), package
     for cache in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "HF_HOME"):
         assert re.search(rf"\b{cache}=/models/", text), cache
 
@@ -79,7 +82,12 @@ def test_images_hold_every_package() -> None:
     seen = {
         line[1:] for line in (ROOT / ".dockerignore").read_text().split() if line.startswith("!")
     }
-    assert seen == packages | {"pyproject.toml", "README.md", "deploy/constraints"}
+    assert seen == packages | {
+        "pyproject.toml",
+        "README.md",
+        "deploy/constraints",
+        "deploy/slim.sh",
+    }
 
 
 @pytest.mark.parametrize("dockerfile", [API, WORKER], ids=lambda path: path.name)
@@ -97,6 +105,42 @@ def test_the_api_image_has_neither_weights_nor_pip() -> None:
     assert "engines/cpu/weights" in layer
     assert "pip uninstall --yes pip" in layer
     assert (ROOT / "worker" / "engines" / "cpu" / "weights").is_dir()
+
+
+def test_images_hold_all_that_is_loaded(tmp_path: Path) -> None:
+    """Without what slim.sh takes out, and what the API's image lacks besides."""
+    removed = re.search(r"pip uninstall --yes ((?!pip)[\w -]+)", API.read_text())
+    assert removed
+    for name in ("botocore", "numpy", "scipy", "pyarrow", "onnxruntime"):
+        folder = Path(importlib.import_module(name).__path__[0])
+        shutil.copytree(folder, tmp_path / name, copy_function=os.symlink)
+        (tmp_path / f"{name}.libs").symlink_to(folder.with_name(f"{name}.libs"))
+    subprocess.run([ROOT / "deploy" / "slim.sh", tmp_path], check=True)
+    code = f"""
+import sys
+for name in {removed[1].replace("-", "_").split()}:
+    sys.modules[name] = None
+import boto3, botocore, numpy, scipy.optimize, scipy.ndimage, onnxruntime, pyarrow.parquet
+for package in (botocore, numpy, scipy, onnxruntime, pyarrow):
+    assert package.__path__[0].startswith({str(tmp_path)!r}), package
+from shoal.engines import clip
+assert clip.encode("person")
+for service in ("s3", "sts", "sso", "sso-oidc", "signin"):
+    boto3.client(service, region_name="us-east-1")
+try:
+    boto3.client("ec2", region_name="us-east-1")
+except botocore.exceptions.UnknownServiceError:
+    print("slim")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "slim\n"
 
 
 def test_health_check_of_the_api(settings: Settings, processes: Processes) -> None:

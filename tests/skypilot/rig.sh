@@ -3,6 +3,7 @@
 # the bucket, deploy/skypilot/api.sh the queue and the API. 'make rig' runs the scenario on it.
 #
 #   tests/skypilot/rig.sh install | start | stop | env
+#   tests/skypilot/rig.sh passes N   # the scenario N times, each with a start and a stop; then a table
 #
 # Needs root and Debian's packages; all files are below $RIG, all ports on this machine.
 set -euo pipefail
@@ -145,7 +146,15 @@ run() {
   echo $! > "$R/run/$name.pid"
 }
 
+# What SkyPilot, the queue and the machines kept of an earlier run.
+forget() {
+  find "$H/.sky" -mindepth 1 -maxdepth 1 ! -name config.yaml ! -name catalogs -exec rm -rf {} +
+  rm -rf "$R/shoal" "${R:?}/tmp" "$R/log"
+  mkdir -p "$R/tmp" "$R/log"
+}
+
 start() {
+  is_up "$R/run/api.pid" || forget
   pgrep -x munged >/dev/null || {
     command install -d -o munge -g munge -m 755 /run/munge
     runuser -u munge -- /usr/sbin/munged
@@ -181,19 +190,36 @@ C
 }
 
 stop() {
-  HOME=$H PATH=$SKY/bin:$PATH sky api stop || true
-  # Controllers of pool and jobs outlive the API server, and machines their controllers.
-  pkill -f "^$R/(sky|tmp)/" || true
+  HOME=$H PATH=$SKY/bin:$PATH timeout 120 sky api stop || true
   squeue --noheader --format=%i 2>/dev/null | xargs -r scancel || true
+  # The API server of a busy machine may not stop in time; controllers of pool and jobs outlive it,
+  # and machines their controllers.
+  pkill -f "^$R/(sky|tmp)/" && sleep 5 || true
+  pkill -KILL -f "^$R/(sky|tmp)/" || true
   for name in api moto net sshd slurmd slurmctld; do
     is_up "$R/run/$name.pid" && kill "$(cat "$R/run/$name.pid")" || true
     rm -f "$R/run/$name.pid"
   done
 }
 
+# Stops at the first that fails, and leaves its log and session where they are.
+passes() {
+  local number status=0
+  rm -f "$R"/figures-*.json
+  for number in $(seq "$1"); do
+    start
+    (eval "$(environment)" && exec "$SKY/bin/python" -u -m tests.skypilot.run) || status=$?
+    stop
+    [ "$status" = 0 ] || { echo "pass $number of $1 failed" >&2; exit "$status"; }
+    mv "$R/figures.json" "$R/figures-$number.json"
+  done
+  "$SKY/bin/python" -m tests.skypilot.table "$R"/figures-*.json
+}
+
 cd "$SRC"
 case "${1:-}" in
   install | start | stop) "$1" ;;
+  passes) passes "${2:-1}" ;;
   env) environment ;;
-  *) sed -n '2,8p' "$0" >&2; exit 2 ;;
+  *) sed -n '2,9p' "$0" >&2; exit 2 ;;
 esac

@@ -1,5 +1,5 @@
 """``make rig``: Shoal on SkyPilot's own pool, through a burst, a lost machine, 'pool scale 0' and
-restarts of SkyPilot's API server and of the controller. Prints a table, writes the session down.
+restarts of SkyPilot's API server and of the controller. Prints its times, writes the session down.
 
 Runs in the environment of the rig (``rig.sh env``) with SkyPilot's Python.
 """
@@ -30,14 +30,14 @@ RUN = f"{time.time():.0f}"  # names its videos: the bucket may have those of ear
 CAP = 3
 BURST, LATER = 5, 6  # videos
 IDLE_EXIT_S = "60"
-LIMIT_S = 1320.0
+LIMIT_S = 3600.0  # four times what it takes on a machine that has nothing else to do
 
 
 class Failed(Exception):
     """A check of the scenario did not hold."""
 
 
-def wait(what: str, holds: Callable[[], bool], seconds: float = 600) -> float:
+def wait(what: str, holds: Callable[[], bool], seconds: float = 1200) -> float:
     """Seconds until it holds.
 
     Raises:
@@ -158,9 +158,8 @@ def main() -> None:
         finally:
             signal.alarm(0)
             session.write(RIG / "session.json")
-    print("\n| | seconds |\n|---|--:|")
     for name, seconds in figures.items():
-        print(f"| {name} | {seconds:.0f} |")
+        print(f"{seconds:6.0f} s  {name}")
     ended = session.ended_in_use()
     print(f"\nmachines ended with a consumer, or with work waiting for them: {len(ended)}")
     for line in ended:

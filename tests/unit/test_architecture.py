@@ -7,13 +7,17 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,6 +32,15 @@ FORBIDDEN = {
 
 # What the base install has no part of, or what a client has no use for.
 HEAVY = {"redis", "rq", "fastapi", "starlette", "uvicorn", "torch", "cv2", "av", "numpy", "pyarrow"}
+
+# All that the base install may bring: a client's HTTP, its models, and the command line.
+LIGHT = {
+    *("httpx", "httpcore", "h11", "anyio", "sniffio", "certifi", "idna"),
+    *("pydantic", "pydantic-core", "pydantic-settings", "annotated-types", "typing-inspection"),
+    *("typing-extensions", "python-dotenv"),
+    *("typer", "click", "rich", "shellingham", "markdown-it-py", "mdurl", "pygments"),
+    "annotated-doc",
+}
 
 # The process that holds the queue's side of a worker: native code that may crash stays out of it.
 NATIVE = {"torch", "cv2", "av", "onnxruntime", "pyarrow"}
@@ -82,12 +95,27 @@ def test_an_import_in_a_function_is_seen(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["shoal.cli", "shoal.cli.watching", "shoal.client", "shoal.client.schemas"]
+    "module", ["shoal.cli", "shoal.cli.watching", "shoal.client.client", "shoal.client.schemas"]
 )
 def test_clients_load_nothing_heavy(module: str) -> None:
     loaded = loaded_by(module)
     assert "shoal" in loaded
     assert loaded & (HEAVY | {"api", "worker"}) == set()
+
+
+def test_who_only_submits_installs_little() -> None:
+    """'pip install .', without extras: httpx, pydantic and typer, with what these need."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    found: set[str] = set()
+    waiting = [Requirement(line) for line in project["dependencies"]]
+    while waiting:
+        name = canonicalize_name(waiting.pop().name)
+        if name not in found:
+            found.add(name)
+            needed = map(Requirement, requires(name) or ())
+            waiting += [r for r in needed if not r.marker or r.marker.evaluate({"extra": ""})]
+    assert {"httpx", "pydantic", "typer", "h11"} <= found
+    assert found <= LIGHT
 
 
 def test_the_command_line_starts_without_http() -> None:
