@@ -185,7 +185,11 @@ class Rule(BaseModel):
             return unquote(uri.removeprefix(self.bucket + "/"))
         scheme, _, rest = uri.partition("://")
         bucket, _, key = rest.partition("/")
-        return key if globs.matches(self.bucket, f"{scheme}://{bucket}") else None
+        address = f"{scheme}://{bucket}"
+        is_there = address == self.bucket  # which a pattern takes longer to say
+        if self.is_pattern_of_buckets:
+            is_there = globs.matches(self.bucket, address)
+        return key if is_there else None
 
 
 @dataclass(frozen=True)
