@@ -45,7 +45,7 @@ def read(
             calls.append(commands)
             return await execute(commands)
 
-        reader._batcher._handle = counted  # type: ignore[method-assign]
+        reader._batcher._handle = counted
         try:
             return await ask(reader), len(calls)
         finally:
