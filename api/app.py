@@ -154,8 +154,8 @@ def _add_routes(app: FastAPI) -> None:
         Unauthorized, InsufficientScope, RateLimited, RequestError, RedisUnavailable
     )
     # Routers are tried in order: the busiest come first.
-    app.include_router(events.receiving)
     app.include_router(videos.submitting, responses=anywhere)
+    app.include_router(events.receiving)
     for router in READERS:
         app.include_router(router, dependencies=[READ], responses=anywhere)
     for router in (health.probes, login.router):

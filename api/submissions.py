@@ -93,7 +93,7 @@ class Submissions:
         share = token.share(priority, is_anonymous=is_anonymous)
         request = SubmitRequest(spec, callback, share)
         if token.limits == Limits():
-            ((record, queued),) = await self._submitter.submit([request])
+            record, queued = await self._submitter.submit(request)
         else:
             record, queued = await self._submit_limited(request, token)
         log_context.note(job=record.id)
@@ -106,7 +106,7 @@ class Submissions:
                 known = await run_in_threadpool(self._queue.records.find, request.spec.id)
                 if known is None or known.state in (State.FAILED, State.CANCELLED):
                     await run_in_threadpool(self._quotas.check_room, token, 1)
-                ((record, queued),) = await self._submitter.submit([request])
+                record, queued = await self._submitter.submit(request)
                 if queued:
                     await run_in_threadpool(self._quotas.submit, token, 1)
         return record, queued

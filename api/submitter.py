@@ -22,9 +22,8 @@ from shoal.errors import RedisUnavailable
 from shoal.model.job import JobSpec
 from shoal.model.record import Record
 from shoal.model.share import DEFAULT, Share
-from shoal.queue import result_sizes
 from shoal.queue.connection import SOCKET, redis_errors
-from shoal.queue.enqueue import CREATE
+from shoal.queue.enqueue import COPY, CREATE, NewJob
 from shoal.queue.queue import JobQueue
 from shoal.settings import Settings
 
@@ -32,11 +31,16 @@ PING_S = 3.0
 
 
 class SubmitRequest(NamedTuple):
-    """A job that somebody wants, whom to tell of its end, and its place in the line."""
+    """A job that somebody wants, whom to tell of its end, and its place in the line.
+
+    Attributes:
+        may_be_copy: the video is an upload that may be a copy of a result.
+    """
 
     spec: JobSpec
     callback: str = ""
     share: Share = DEFAULT
+    may_be_copy: bool = False
 
 
 class Submitter:
@@ -48,7 +52,6 @@ class Submitter:
         self._redis = Redis.from_url(settings.redis_url, **SOCKET, retry=retry)
         self._script = self._redis.register_script(CREATE)
         self._batcher = Batcher(self._create)
-        self._sizes: Batcher[int, bool] = Batcher(self._are_result_sizes)
         self._pings: Batcher[None, bool] = Batcher(self._ping)
         self._probes: Batcher[None, bool] = Batcher(self._probe)
 
@@ -71,37 +74,48 @@ class Submitter:
         """
         await self._probes.put(None)
 
-    async def is_result_size(self, size: int | None) -> bool:
-        """Whether a video among the results of any job has so many bytes.
+    async def submit(self, request: SubmitRequest) -> tuple[Record, bool]:
+        """As ``JobQueue.submit``.
 
         Raises:
-            RedisUnavailable
+            RedisUnavailable: the job may be queued, it will be if it is tried again.
         """
-        return await self._sizes.put(size or 0)
+        new = self._new(request)
+        with redis_errors(), tracing.span("submit", new.id):
+            found = await self._batcher.put(NewJob(new))
+            return await self._outcome(request, new, found, again=True)
 
-    async def submit(
-        self, requests: Sequence[SubmitRequest], *, again: bool = True, **labels: str
-    ) -> list[tuple[Record, bool]]:
-        """As ``JobQueue.submit``, for several jobs.
+    async def ingest(
+        self, uploads: Sequence[SubmitRequest], sender: str
+    ) -> list[tuple[Record, bool] | None]:
+        """As ``submit``, of what a bucket announced, which may come again: no job that failed, was
+        cancelled or deleted is queued once more.
 
-        Args:
-            labels: of the traces' spans.
+        Returns:
+            For each as ``submit``; ``None``: it is not queued, since it may be a copy of a result
+            and is as large as one.
 
         Raises:
             RedisUnavailable: some may be queued, all will be if it is tried again.
         """
-        new = [
-            self._queue.new(request.spec, request.callback, share=request.share)
-            for request in requests
+        jobs = [
+            NewJob(self._new(each), again=False, is_upload=True, may_be_copy=each.may_be_copy)
+            for each in uploads
         ]
         with ExitStack() as stack:
             stack.enter_context(redis_errors())
-            for record in new:
-                stack.enter_context(tracing.span("submit", record.id, **labels))
-            found = await asyncio.gather(*(self._batcher.put((each, again)) for each in new))
+            for job in jobs:
+                stack.enter_context(tracing.span("submit", job.record.id, sender=sender))
+            answers = await asyncio.gather(*map(self._batcher.put, jobs))
             return [
-                await self._outcome(*each, again) for each in zip(requests, new, found, strict=True)
+                None
+                if found == [COPY]
+                else await self._outcome(upload, job.record, found, again=False)
+                for upload, job, found in zip(uploads, jobs, answers, strict=True)
             ]
+
+    def _new(self, request: SubmitRequest) -> Record:
+        return self._queue.new(request.spec, request.callback, share=request.share)
 
     async def _outcome(
         self, request: SubmitRequest, new: Record, found: list[Any], again: bool
@@ -132,16 +146,7 @@ class Submitter:
             raise RedisUnavailable(f"Redis does not answer within {PING_S:g} s") from error
         return [True] * len(asked)
 
-    async def _are_result_sizes(self, sizes: Sequence[int]) -> list[bool]:
-        with redis_errors():
-            command = result_sizes.query(self._queue.name, sizes)
-            execute: Any = self._redis.execute_command  # untyped
-            found = await execute(*command)
-        return [bool(each) for each in found]
-
-    async def _create(self, asked: Sequence[tuple[Record, bool]]) -> list[list[Any]]:
-        """For each record what there was in its place; where there was nothing it is written."""
-        new, again = zip(*asked, strict=True)
-        call = self._queue.creation.call(new, again)
-        found: list[list[Any]] = await self._script(**call, client=None)
+    async def _create(self, new: Sequence[NewJob]) -> list[list[Any]]:
+        """For each what there was in its place; where there was nothing it is written."""
+        found: list[list[Any]] = await self._script(**self._queue.creation.call(new), client=None)
         return found

@@ -18,8 +18,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
+import psutil
 import uvicorn
 from fastapi import FastAPI
 from pydantic import SecretStr
@@ -78,9 +79,26 @@ def _serve(make: Callable[[], uvicorn.Server], port: int) -> None:
     make().run(sockets=[listener])
 
 
+@dataclass
+class Servers:
+    """One side's processes."""
+
+    ports: list[int]
+    processes: list[psutil.Process]
+
+    def send(self, posts: Sequence[Post]) -> Round:
+        before = self._cpu_s()
+        outcome = send(self.ports, posts)
+        return Round(outcome, self._cpu_s() - before)
+
+    def _cpu_s(self) -> float:
+        times = [each.cpu_times() for each in self.processes]
+        return sum(each.user + each.system for each in times)
+
+
 @contextmanager
-def served(make: Callable[[], uvicorn.Server]) -> Iterator[list[int]]:
-    """Two processes; gives their ports."""
+def served(make: Callable[[], uvicorn.Server]) -> Iterator[Servers]:
+    """Two processes."""
     ports = [free_port() for _ in range(PROCESSES)]
     context = multiprocessing.get_context("fork")
     processes = [context.Process(target=_serve, args=(make, port)) for port in ports]
@@ -89,7 +107,7 @@ def served(make: Callable[[], uvicorn.Server]) -> Iterator[list[int]]:
     try:
         for port in ports:
             eventually(lambda port=port: _accepts(port), "a server")  # type: ignore[misc]
-        yield ports
+        yield Servers(ports, [psutil.Process(process.pid) for process in processes])
     finally:
         for process in processes:
             process.terminate()
@@ -116,24 +134,44 @@ def valkey(folder: Path) -> Iterator[str]:
 # --- the loads ---------------------------------------------------------------------------------
 
 
+class Round(NamedTuple):
+    """How a load went, and the CPU time of its servers in seconds."""
+
+    outcome: Outcome
+    cpu_s: float
+
+
 @dataclass
 class Route:
     """One of ours, and what was measured of it and of the bare route right after."""
 
     name: str
     posts: Callable[[int, int], list[Post]]
-    ours: list[Outcome] = field(default_factory=list)
-    bare: list[Outcome] = field(default_factory=list)
+    ours: list[Round] = field(default_factory=list)
+    bare: list[Round] = field(default_factory=list)
 
     @property
     def ratio(self) -> float:
         pairs = zip(self.ours, self.bare, strict=True)
-        return median(ours.per_second / other.per_second for ours, other in pairs)
+        return median(ours.outcome.per_second / other.outcome.per_second for ours, other in pairs)
 
     @property
     def p99_ratio(self) -> float:
         pairs = zip(self.ours, self.bare, strict=True)
-        return median(ours.percentile(99) / other.percentile(99) for ours, other in pairs)
+        return median(
+            ours.outcome.percentile(99) / other.outcome.percentile(99) for ours, other in pairs
+        )
+
+    @property
+    def cpu_ratio(self) -> float:
+        """As ``ratio``, of the CPU time per request: other load changes it less."""
+        return cpu_ms(self.bare) / cpu_ms(self.ours)
+
+
+def cpu_ms(rounds: Sequence[Round]) -> float:
+    """CPU time of the servers per request."""
+    requests = sum(len(each.outcome.latencies) for each in rounds)
+    return 1000 * sum(each.cpu_s for each in rounds) / requests
 
 
 def routes(folder: Path, signer: Signer) -> list[Route]:
@@ -159,16 +197,16 @@ def routes(folder: Path, signer: Signer) -> list[Route]:
     return [Route("videos", videos), Route("gcs", google), Route("s3", amazon)]
 
 
-def measure(route: Route, ports: Sequence[int], others: Sequence[int], count: int) -> None:
+def measure(route: Route, ours: Servers, others: Servers, count: int) -> None:
     """Rounds of the route and of the bare one, with the same bodies, in turns."""
-    send(ports, route.posts(0, count // 5))
+    ours.send(route.posts(0, count // 5))
     for number in range(1, ROUNDS + 1):
         posts = route.posts(number * count, (number + 1) * count)
-        route.ours.append(send(ports, posts))
-        route.bare.append(send(others, [Post("/bare", post.body) for post in posts]))
+        route.ours.append(ours.send(posts))
+        route.bare.append(others.send([Post("/bare", post.body) for post in posts]))
 
 
-def announce_again_and_again(ports: Sequence[int], uploads: int, times: int) -> None:
+def announce_again_and_again(ours: Servers, uploads: int, times: int) -> None:
     """Each of ``uploads`` objects is announced ``times`` times, many in one event."""
     events = []
     for begin in range(0, uploads, RECORDS):
@@ -179,7 +217,7 @@ def announce_again_and_again(ports: Sequence[int], uploads: int, times: int) -> 
         ]
         events.append(Post("/events/s3", json.dumps({"Records": records}).encode(), BEARER))
     for _ in range(times):
-        send(ports, events)
+        ours.send(events)
 
 
 # --- the report --------------------------------------------------------------------------------
@@ -212,35 +250,39 @@ def main() -> None:
         connection = connect(settings, attempts_s=20)
         signer = Signer()
         transport = Internet(signer).transport()
-        ports = stack.enter_context(served(lambda: make_server(settings, transport)))
+        ours = stack.enter_context(served(lambda: make_server(settings, transport)))
         others = stack.enter_context(served(lambda: bare_server(redis_url)))
         found = routes(folder, signer)
         for route in found:
-            measure(route, ports, others, count)
+            measure(route, ours, others, count)
         queue = open_queue(settings, connection)
         before = queue.depth().queued
-        announce_again_and_again(ports, uploads, times)
+        announce_again_and_again(ours, uploads, times)
         queued = queue.depth().queued - before
 
     print(machine(["fastapi", "uvicorn", "redis", "rq"]))
     rows = []
     for route in found:
-        for side, outcomes in (("ours", route.ours), ("bare", route.bare)):
+        for side, rounds in (("ours", route.ours), ("bare", route.bare)):
+            outcomes = [each.outcome for each in rounds]
             rows.append(
                 [
                     f"{route.name}, {side}",
                     f"{median(each.per_second for each in outcomes):.0f}",
                     f"{median(each.percentile(50) for each in outcomes) * 1000:.1f}",
                     f"{median(each.percentile(99) for each in outcomes) * 1000:.1f}",
+                    f"{cpu_ms(rounds):.2f}",
                 ]
             )
-    print_table(["route", "events/s", "p50 ms", "p99 ms"], rows)
+    print_table(["route", "events/s", "p50 ms", "p99 ms", "CPU ms"], rows)
     print(f"{times} announcements of {uploads} uploads queued {queued} jobs")
     if arguments.json:
         figures: dict[str, float] = {}
         for route in found:
             figures[f"ratio_to_bare_{route.name}"] = round(route.ratio, 3)
             figures[f"p99_ratio_{route.name}"] = round(route.p99_ratio, 3)
+            figures[f"cpu_ms_{route.name}"] = round(cpu_ms(route.ours), 3)
+            figures[f"cpu_ratio_to_bare_{route.name}"] = round(route.cpu_ratio, 3)
         figures["ratio_to_bare"] = min(round(route.ratio, 3) for route in found)
         figures["p99_ratio"] = max(round(route.p99_ratio, 3) for route in found)
         print_json(figures | {"jobs_queued": queued})

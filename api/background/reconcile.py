@@ -27,12 +27,12 @@ from shoal.ingest.decide import (
     lacks_metadata,
     unwanted,
 )
-from shoal.ingest.ingested import Ingested
 from shoal.ingest.rules import Rules
 from shoal.ingest.rules_file import RulesFile
 from shoal.model.job import JobSpec
 from shoal.model.record import text
 from shoal.queue.connection import redis_errors
+from shoal.queue.ingested import Ingested
 from shoal.queue.queue import JobQueue
 from shoal.results.layout import metadata_name, result_uri
 from shoal.settings import Settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 from pydantic import Field, TypeAdapter
@@ -27,12 +27,11 @@ from shoal.ingest.decide import (
     judge,
     lacks_metadata,
 )
-from shoal.ingest.ingested import Ingested
 from shoal.ingest.rules import Rules
 from shoal.ingest.rules_file import RulesFile
 from shoal.model.job import JobSpec
 from shoal.model.record import now, text
-from shoal.queue.connection import redis_errors, repeatable
+from shoal.queue.connection import repeatable
 from shoal.queue.queue import JobQueue
 from shoal.queue.unreadable import readable
 from shoal.settings import Settings
@@ -91,6 +90,14 @@ class SkippedLog:
         )
 
 
+@dataclass
+class _Message:
+    """What of a message becomes no job."""
+
+    skips: list[Skip] = field(default_factory=list)
+    failed: ShoalError | None = None
+
+
 class Inbox:
     """Where all senders deliver: checks them, judges what they announce, queues jobs."""
 
@@ -106,7 +113,6 @@ class Inbox:
         self.senders = senders
         self._rules = rules
         self._skipped = SkippedLog(queue.redis, queue.name)
-        self._ingested = Ingested(queue.redis, queue.name)
         self._submitter = submitter
         self._storage = storage
         self._settings = settings
@@ -125,35 +131,46 @@ class Inbox:
             raise
 
     async def _take(self, sender: str, events: Iterable[Event]) -> Receipt:
-        rules = self._rules.current()
-        wishes, skips = [], []
-        failed: ShoalError | None = None
-        for event in events:
-            await asyncio.sleep(0)  # a message may have many: others get a turn between two
-            try:
-                found = event if isinstance(event, Skip) else await self._judged(event, rules)
-            except ShoalError as error:  # the others of one message are not to wait for it
-                failed = failed or error
-                continue
-            if isinstance(found, Skip):
-                skips.append(found)
-            else:
-                wishes.append(SubmitRequest(found, *rules.terms_of(found.uri)))
-        receipt = Receipt(skipped=len(skips))
-        made = await self._submitter.submit(wishes, again=False, sender=sender)
-        if made:
-            with redis_errors():
-                await run_in_threadpool(self._ingested.note, [record.spec for record, _ in made])
-        for record, queued in made:
+        rules, message = self._rules.current(), _Message()
+        wanted = await self._wanted(message, events, rules)
+        made = await self._submitter.ingest([request for _, request in wanted], sender)
+        in_doubt = [upload for (upload, _), each in zip(wanted, made, strict=True) if not each]
+        if in_doubt:
+            wanted = await self._wanted(message, in_doubt, rules, ask=True)
+            made += await self._submitter.ingest([request for _, request in wanted], sender)
+        receipt = Receipt(skipped=len(message.skips))
+        for record, queued in filter(None, made):
             receipt.jobs.append(record.id)
             receipt.queued += queued
             receipt.known += not queued
-        if skips:
-            await run_in_threadpool(self._skipped.note, sender, skips)
-        self._count(sender, receipt, skips)
-        if failed:
-            raise failed
+        if message.skips:
+            await run_in_threadpool(self._skipped.note, sender, message.skips)
+        self._count(sender, receipt, message.skips)
+        if message.failed:
+            raise message.failed
         return receipt
+
+    async def _wanted(
+        self, message: _Message, events: Iterable[Event], rules: Rules, *, ask: bool = False
+    ) -> list[tuple[UploadedObject, SubmitRequest]]:
+        """The uploads that become jobs; what of the others is noted in the message."""
+        wanted = []
+        for number, event in enumerate(events):
+            if number:
+                await asyncio.sleep(0)  # a message may have many: others get a turn between two
+            if isinstance(event, Skip):
+                message.skips.append(event)
+                continue
+            try:
+                found = await self._judged(event, rules, ask)
+            except ShoalError as error:  # the others of one message are not to wait for it
+                message.failed = message.failed or error
+                continue
+            if isinstance(found, Skip):
+                message.skips.append(found)
+            else:
+                wanted.append((event, found))
+        return wanted
 
     @staticmethod
     def _count(sender: str, receipt: Receipt, skips: Iterable[Skip]) -> None:
@@ -162,22 +179,30 @@ class Inbox:
         for skip in skips:
             INGESTED.labels(sender, skip.reason).inc()
 
-    async def _may_be_copy(self, upload: UploadedObject) -> bool:
-        """Whether only metadata that was not told can say that this is a copy of a result.
+    async def _judged(
+        self, upload: UploadedObject, rules: Rules, ask: bool
+    ) -> SubmitRequest | Skip:
+        """The storage is asked only for what the sender left out, and only if a rule wants it.
 
-        A request for every upload would cost more than all else that an event is. A copy is as
-        large as its original, so it is asked for only of sizes that a result has.
+        Metadata that was not told may say that this is a copy of a result. A request for every
+        upload would cost more than all else that an event is. A copy is named like a result, or at
+        least as large as its original: then it is asked for (``ask``) once that is found out.
         """
-        if not lacks_metadata(upload):
-            return False
-        return is_named_like_result(upload) or await self._submitter.is_result_size(upload.size)
-
-    async def _judged(self, upload: UploadedObject, rules: Rules) -> JobSpec | Skip:
-        """The storage is asked only for what the sender left out, and only if a rule wants it."""
         found = judge(upload, rules, self._settings)
-        is_known = bool(upload.version) and upload.size is not None
-        if isinstance(found, Skip) or (is_known and not await self._may_be_copy(upload)):
+        if isinstance(found, Skip):
             return found
+        is_known = bool(upload.version) and upload.size is not None
+        may_be_copy = lacks_metadata(upload)
+        if ask or not is_known or (may_be_copy and is_named_like_result(upload)):
+            told = await self._told(upload, found, rules)
+            if isinstance(told, Skip):
+                return told
+            found, may_be_copy = told, False
+        return SubmitRequest(found, *rules.terms_of(found.uri), may_be_copy)
+
+    async def _told(self, upload: UploadedObject, found: JobSpec, rules: Rules) -> JobSpec | Skip:
+        """What an upload becomes by what its storage tells of it."""
+        is_known = bool(upload.version) and upload.size is not None
         try:
             storage = storage_for(upload.uri, self._settings)
             info = await self._storage.run(upload.uri, storage.stat, upload.uri)

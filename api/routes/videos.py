@@ -14,7 +14,7 @@ from api.deps import SUBMIT, QueueDep, ReaderDep, SettingsDep, StorageDep, Submi
 from api.examples import shown
 from api.json_response import ModelResponse
 from api.middleware.problems import documented
-from api.submissions import queued_response
+from api.submissions import Submissions, queued_response
 from shoal.client.schemas import (
     Attempts,
     Bulk,
@@ -108,7 +108,6 @@ class ListQuery(Filter):
 )
 async def submit(
     submission: Annotated[Submission, Body(examples=[examples.SUBMISSION, examples.POINTING])],
-    submissions: SubmissionsDep,
     request: Request,
 ) -> Response:
     """Submit a video.
@@ -116,6 +115,7 @@ async def submit(
     The same video, prompts and options are the same job: 202 if this request queued it (also a
     job that had failed or was cancelled), 200 if it already exists.
     """
+    submissions: Submissions = request.app.state.submissions  # a dependency would take its time
     record, queued = await submissions.take(submission, request.scope["token"])
     return queued_response(record, queued)
 

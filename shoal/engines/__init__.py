@@ -31,7 +31,6 @@ class Feature(StrEnum):
     A refusal names the first that is not supported, in this order.
     """
 
-    PREVIEW = "preview"
     POINTS = "points"
     BOX = "box"
     MASK = "mask"
@@ -42,6 +41,7 @@ class Feature(StrEnum):
     SAM3_OPTIONS = "settings of SAM 3"
     MAX_OBJECTS = "max_objects"
     SCORE_THRESHOLD = "score_threshold"
+    PREVIEW = "preview"
     SPLIT = "split"
 
 
@@ -59,6 +59,8 @@ class Engine:
     cannot: Mapping[Feature, str] = field(default_factory=dict)
     device: str = ""
 
+
+_ORDER = {feature: place for place, feature in enumerate(Feature)}
 
 # The most capable engine comes last: what it rejects, no engine supports.
 _ENGINES: dict[str, Engine] = {
@@ -251,7 +253,7 @@ def _refusal(
 
 
 def _check_features(name: str, used: Iterable[Feature]) -> None:
-    for feature in sorted(used, key=list(Feature).index):
+    for feature in sorted(used, key=_ORDER.__getitem__):
         if reason := _ENGINES[name].cannot.get(feature):
             able = [other for other in _ENGINES if feature not in _ENGINES[other].cannot]
             raise UnsupportedByEngine(

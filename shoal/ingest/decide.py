@@ -6,11 +6,11 @@ announced it first.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import PurePosixPath
 
 from shoal.errors import ShoalError
 from shoal.ingest.rules import Rule, Rules
@@ -160,7 +160,7 @@ def unwanted(upload: UploadedObject, rules: Rules) -> Skip | None:
 
 def is_video(upload: UploadedObject, pattern: str) -> bool:
     """By suffix or content type; a pattern that names a suffix gets what it asked for."""
-    suffix = PurePosixPath(upload.uri.rpartition("/")[2]).suffix.lower()
+    suffix = posixpath.splitext(upload.uri)[1].lower()
     named = suffix != "" and pattern.lower().endswith(suffix)
     return suffix in VIDEO_SUFFIXES or named or upload.content_type.startswith("video/")
 

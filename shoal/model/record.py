@@ -227,8 +227,11 @@ class Record(BaseModel):
 
     def fields(self) -> dict[Any, Any]:
         """Redis hash fields: text and numbers unchanged, other values as JSON, without defaults."""
-        values = ((name, getattr(self, name), default) for name, default in _DEFAULTS.items())
-        return {name: encode_field(value) for name, value, default in values if value != default}
+        given = (
+            self.model_fields_set
+        )  # the others have their defaults, and comparing takes its time
+        values = ((name, getattr(self, name)) for name in _DEFAULTS if name in given)
+        return {name: encode_field(value) for name, value in values if value != _DEFAULTS[name]}
 
     @classmethod
     def from_fields(cls, fields: Mapping[Any, Any]) -> Record:
@@ -349,8 +352,7 @@ def encode_field(value: Any) -> str | float | int:
     return _compact(value)
 
 
-def _compact(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
+_compact = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def now() -> float:

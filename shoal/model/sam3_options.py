@@ -51,5 +51,7 @@ class Sam3Options(Strict):
 
 def changed(options: Sam3Options) -> Sam3Options | None:
     """The settings alone; None if all have their defaults."""
+    if options.model_fields_set.isdisjoint(Sam3Options.model_fields):
+        return None
     given = options.model_dump(include=set(Sam3Options.model_fields), exclude_defaults=True)
     return Sam3Options(**given) if given else None

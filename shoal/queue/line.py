@@ -19,10 +19,10 @@ a list that idle workers wait at.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from pydantic_core import to_json
 from redis import Redis
 from redis.client import Pipeline
 
@@ -115,7 +115,7 @@ class Line:
         self.push(commands, after)
         key = self.key if self._is_first(before) else self._list(before.share)
         pipe.srem(f"{self._own}:front", before.id)
-        pipe.eval(scripts.MOVE, 1, key, before.id, as_json(commands_of(commands)))
+        pipe.eval(scripts.MOVE, 1, key, before.id, to_json(as_words(commands_of(commands))))
 
     def release(self, pipe: Pipeline, record: Record) -> None:
         """A job does not run any more, or was not started: the next of its source may."""
@@ -192,9 +192,10 @@ def commands_of(pipe: Pipeline) -> list[Sequence[Any]]:
     return [command for command, _ in pipe.command_stack]
 
 
-def as_json(commands: Iterable[Sequence[Any]]) -> str:
-    """Commands for a script to run."""
-    return json.dumps([list(map(word, command)) for command in commands])
+def as_words(commands: Iterable[Sequence[Any]]) -> list[list[str]]:
+    """Commands for a script to run, which takes them as JSON."""
+    return [[each if isinstance(each, str) else word(each) for each in command]
+            for command in commands]  # fmt: skip
 
 
 def word(value: Any) -> str:

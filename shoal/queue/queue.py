@@ -18,7 +18,7 @@ from shoal.model.job import JobSpec, State
 from shoal.model.record import VERSION, Depth, Record, Spent, now
 from shoal.model.share import DEFAULT, Level, Priority, Share
 from shoal.queue.connection import redis_errors
-from shoal.queue.enqueue import CREATE, Enqueue
+from shoal.queue.enqueue import CREATE, Enqueue, NewJob
 from shoal.queue.transitions import PROCESS as PROCESS, Transitions
 from shoal.settings import Settings
 
@@ -93,9 +93,8 @@ class JobQueue(Transitions):
     def _create(self, new: Sequence[Record], again: bool = True) -> list[list[Any]]:
         """For each record what there was in its place; where there was nothing it is written."""
         with redis_errors():
-            found: list[list[Any]] = self._script(
-                **self.creation.call(new, [again] * len(new)), client=None
-            )
+            jobs = [NewJob(record, again) for record in new]
+            found: list[list[Any]] = self._script(**self.creation.call(jobs), client=None)
         return found
 
     def new(

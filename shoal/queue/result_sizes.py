@@ -8,8 +8,7 @@ uploads is asked for in vain.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable
 
 from redis.client import Pipeline
 
@@ -23,10 +22,9 @@ def key_of(namespace: str) -> str:
 def note(pipe: Pipeline, namespace: str, sizes: Iterable[int]) -> None:
     """Keep the sizes in bytes of new results."""
     for size in sizes:
-        pipe.setbit(key_of(namespace), size % BITS, 1)
+        pipe.setbit(key_of(namespace), bit_of(size), 1)
 
 
-def query(namespace: str, sizes: Sequence[int]) -> list[Any]:
-    """The command that answers, for each size, 1 if a result may have it, else 0."""
-    asked = (("GET", "u1", size % BITS) for size in sizes)
-    return ["BITFIELD_RO", key_of(namespace), *(word for each in asked for word in each)]
+def bit_of(size: int) -> int:
+    """Which bit is 1 if a result may have this size."""
+    return size % BITS

@@ -169,7 +169,7 @@ def test_sam3_native_is_asked_by_texts_points_and_boxes() -> None:
     assert "sam3" in caught.value.hint
 
 
-@pytest.mark.parametrize("named", [Feature.PREVIEW, Feature.MASK])
+@pytest.mark.parametrize("named", [Feature.MASK, Feature.EXEMPLARS, Feature.PREVIEW])
 def test_of_several_limits_always_the_same_is_named(named: Feature) -> None:
     others = [each for each in Feature if list(Feature).index(each) > list(Feature).index(named)]
     for used in ([named, *others], [*others, named], [*reversed(others), named]):

@@ -102,11 +102,11 @@ def gather(queue: JobQueue, receiver: Receiver, settings: Settings, work: Path) 
 
 
 def _lapses(redis: Redis, key: str) -> bool:
-    """Whether it goes by itself; RQ's sets of workers do when those they name have lapsed."""
+    """Whether it goes by itself. RQ's sets of workers do: the reaper removes who has lapsed."""
     if not key.startswith("rq:workers"):
         return bool(redis.ttl(key) != -1)
     members: Any = redis.smembers(key)
-    return all(redis.ttl(member) > 0 for member in members)
+    return all(redis.ttl(member) != -1 for member in members)
 
 
 def _indexes(redis: Redis, name: str, keys: Iterable[str]) -> dict[str, set[str]]:

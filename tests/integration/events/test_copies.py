@@ -11,6 +11,7 @@ import pytest
 
 from shoal.client import Client
 from shoal.errors import OwnResult
+from shoal.queue import result_sizes
 from shoal.queue.queue import JobQueue
 from shoal.settings import Settings
 from shoal.storage import ObjectInfo, s3 as store
@@ -109,6 +110,24 @@ def test_a_renamed_copy_is_known_by_its_size_and_then_its_metadata(
         # The storage is not asked for others: these do not exist, which nobody notices.
         assert queued("in/missing.mp4", 3) == 1
         assert queued("in/as_large_as_a_table.mp4", 2) == 1
+
+
+def test_what_is_known_is_not_asked_for_again(
+    ruled: Settings, internet: Internet, bucket: str, queue: JobQueue
+) -> None:
+    with posting(ruled, internet) as http:
+        event = events.s3_payload(bucket, "in/missing.mp4", size=3)
+        assert s3(http, event, **BEARER).json()["queued"] == 1
+        pipe = queue.redis.pipeline()
+        result_sizes.note(pipe, queue.name, [3])
+        pipe.execute()
+        answer = s3(http, event, **BEARER).json()
+        assert (answer["known"], answer["skipped"]) == (1, 0)
+        other = events.s3_payload(bucket, "in/missing_too.mp4", size=3)
+        assert s3(http, other, **BEARER).json()["skipped"] == 1  # it is not there
+        both = {"Records": [*other["Records"], *event["Records"]]}
+        answer = s3(http, both, **BEARER).json()
+        assert (answer["known"], answer["skipped"]) == (1, 1)
 
 
 @pytest.mark.parametrize(("automatic", "is_done"), [(True, False), (False, True)])

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
 from starlette.testclient import TestClient
 
 from api.app import create_app
@@ -17,6 +18,7 @@ from api.events.senders import Senders
 from api.storage_calls import StorageCalls
 from api.submitter import Submitter
 from shoal.ingest.rules_file import RulesFile
+from shoal.queue.ingested import Ingested
 from shoal.queue.queue import JobQueue, open_queue
 from shoal.settings import Settings
 from tests import events
@@ -40,6 +42,33 @@ def test_an_event_of_google_becomes_a_job(
     assert spec.prompts == ("referee", "ball")  # the object's metadata, as the rule allows
     assert spec.options.sample_fps == 5
     assert spec.results == f"{strict.results_root}/soccer/week%201/a%2Bb%2520c%20%C3%BC"
+
+
+def test_an_event_is_one_call_to_redis(
+    http: httpx.Client, queue: JobQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also to note what the upload became, and to ask whether it may be a copy of a result."""
+    s3(http, events.s3_payload("matches", "soccer/0.mp4"), **BEARER)  # loads the script
+    calls: list[str] = []
+    execute: Any = AsyncRedis.execute_command
+
+    async def noted(self: Any, *args: Any, **options: Any) -> Any:
+        calls.append(args[0])
+        return await execute(self, *args, **options)
+
+    monkeypatch.setattr(AsyncRedis, "execute_command", noted)
+    monkeypatch.setattr("api.events.inbox.run_in_threadpool", None)  # no thread is needed
+    answers = [
+        s3(http, events.s3_payload("matches", f"soccer/{name}.mp4"), **BEARER).json()
+        for name in "1213"
+    ]
+    assert calls == ["EVALSHA"] * 4
+    ids = {job for answer in answers for job in answer["jobs"]}
+    assert [answer["known"] for answer in answers] == [0, 0, 1, 0]
+    specs = [queue.records.get(job).spec for job in ids]
+    edited = [spec.model_copy(update={"prompts": ("ball",)}) for spec in specs]
+    earlier = Ingested(queue.redis, queue.name).earlier(edited)
+    assert earlier == {new.id: old.id for new, old in zip(edited, specs, strict=True)}
 
 
 @pytest.mark.parametrize("name", ["s3_records", "minio", "ceph", "eventbridge"])

@@ -1,7 +1,8 @@
 """Which job each upload became, so that an edited rule applies to new uploads only.
 
 Keys, below the queue's name: ``ingested:<week>``, a hash from a digest of URI and version to the
-job's ID. The sweep notes again what it still finds; what it does not find lapses after two weeks.
+job's ID. Events note it as they create jobs (``shoal.queue.enqueue``). The sweep notes again what
+it still finds; what it does not find lapses after two weeks.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from shoal.model.job import JobSpec
 from shoal.model.record import now, text
 
 WEEK_S = 7 * 24 * 3600
+KEPT_S = 2 * WEEK_S
 
 
 class Ingested:
@@ -28,12 +30,11 @@ class Ingested:
         if not specs:
             return
         jobs: dict[Any, Any] = {
-            _digest(spec): (earlier or {}).get(spec.id, spec.id) for spec in specs
+            digest(spec): (earlier or {}).get(spec.id, spec.id) for spec in specs
         }
-        key = self._keys()[0]
         pipe = self._redis.pipeline(transaction=False)
-        pipe.hset(key, mapping=jobs)
-        pipe.expire(key, 2 * WEEK_S)
+        pipe.hset(self.key, mapping=jobs)
+        pipe.expire(self.key, KEPT_S)
         pipe.execute()
 
     def earlier(self, specs: Sequence[JobSpec]) -> dict[str, str]:
@@ -41,17 +42,22 @@ class Ingested:
         if not specs:
             return {}
         pipe = self._redis.pipeline(transaction=False)
-        for key in self._keys():
-            pipe.hmget(key, [_digest(spec) for spec in specs])
+        for key in (self.key, self._key(weeks_ago=1)):
+            pipe.hmget(key, [digest(spec) for spec in specs])
         newest, before = pipe.execute()
         found: Any = zip(specs, newest, before, strict=True)
         known = ((spec.id, text(new or old)) for spec, new, old in found if new or old)
         return {job_id: other for job_id, other in known if other != job_id}
 
-    def _keys(self) -> tuple[str, str]:
-        week = int(now() // WEEK_S)
-        return f"{self._namespace}:ingested:{week}", f"{self._namespace}:ingested:{week - 1}"
+    @property
+    def key(self) -> str:
+        """The hash of this week."""
+        return self._key()
+
+    def _key(self, weeks_ago: int = 0) -> str:
+        return f"{self._namespace}:ingested:{int(now() // WEEK_S) - weeks_ago}"
 
 
-def _digest(spec: JobSpec) -> bytes:
+def digest(spec: JobSpec) -> bytes:
+    """Of the upload that a job is made of."""
     return hashlib.sha256(f"{spec.uri}\0{spec.version}".encode()).digest()[:12]
