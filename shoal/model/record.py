@@ -227,9 +227,7 @@ class Record(BaseModel):
 
     def fields(self) -> dict[Any, Any]:
         """Redis hash fields: text and numbers unchanged, other values as JSON, without defaults."""
-        given = (
-            self.model_fields_set
-        )  # the others have their defaults, and comparing takes its time
+        given = self.model_fields_set  # the others have their defaults: no need to compare
         values = ((name, getattr(self, name)) for name in _DEFAULTS if name in given)
         return {name: encode_field(value) for name, value in values if value != _DEFAULTS[name]}
 
