@@ -109,7 +109,7 @@ class Records:
 
     def _answer(self, *command: Any) -> Any:
         """What Redis answers, be it an error."""
-        pipe = self.redis.pipeline(transaction=False)
+        pipe: Any = self.redis.pipeline(transaction=False)
         pipe.execute_command(*command)
         return pipe.execute(raise_on_error=False)[0]
 
