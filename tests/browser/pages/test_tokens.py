@@ -80,7 +80,11 @@ def test_a_scope_shows_what_it_allows(page: Page, client: Client, job: str) -> N
         page.goto("/ui")
         log_in(page, secret)
         expect(page).to_have_url(re.compile("/ui$"))
-        buttons = {"/ui": "#pause", f"/ui/videos/{job}": "#cancel", "/ui/videos": "[data-bulk=cancel]"}
+        buttons = {
+            "/ui": "#pause",
+            f"/ui/videos/{job}": "#cancel",
+            "/ui/videos": "[data-bulk=cancel]",
+        }
         for (address, button), count in zip(buttons.items(), counts, strict=True):
             page.goto(address)
             expect(page.locator(f"{button}:visible")).to_have_count(count)
