@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
+import certifi
 import pytest
 from redis import Redis
 
@@ -22,6 +23,7 @@ from tests import media, threads
 from tests.buckets import amazon, azure, google
 from tests.ports import free_port
 from tests.running import Processes, started
+from tests.web import certificate
 
 TESTS = Path(__file__).parent
 SHOAL = [sys.executable, "-c", "from shoal.cli import app; app()"]
@@ -46,6 +48,19 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"skipped, where nothing may skip: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """HTTP clients trust one certificate: to load all the world's takes each 20 ms of CPU time.
+
+    Those of this process ask certifi, or, like those of processes that tests start, the variable.
+    """
+    path = str(certificate(tmp_path_factory.mktemp("authority"), "localhost")[0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(certifi, "where", lambda: path)
+        patch.setenv("SSL_CERT_FILE", path)
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -136,6 +136,17 @@ def model_process(worker: subprocess.Popen[bytes]) -> psutil.Process:
 
 
 @contextmanager
+def held(worker: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Its model process stands still, and so does its video."""
+    process = model_process(worker)
+    process.suspend()
+    try:
+        yield
+    finally:
+        process.resume()
+
+
+@contextmanager
 def started(settings: Settings, queue: JobQueue, log_dir: Path) -> Iterator[Processes]:
     processes = Processes(settings, queue, log_dir)
     try:

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from worker.engines.base import Mask
 
@@ -42,6 +41,8 @@ def match(
     Returns:
         ID in the earlier run by ID in the later one.
     """
+    from scipy.optimize import linear_sum_assignment  # a third of a start, for few
+
     common: Counter[tuple[int, int]] = Counter()
     sizes_before: Counter[int] = Counter()
     sizes_after: Counter[int] = Counter()

@@ -90,6 +90,7 @@ def test_a_pattern_becomes_a_batch_and_its_failures_are_retried(
     page.wait_for_url(re.compile(r"/ui/batches/[0-9a-f]{24}"))
     expect(page.locator("#tiles .tile strong").first).to_have_text("3")
     expect(page.locator("#head .badge")).to_have_text("running")
+    eventually(lambda: len(waiting(queue)) == 3, "the videos to be queued")
     fail_next(queue)
     expect(page.locator("#failures")).to_contain_text("Audio only")
     page.get_by_role("link", name="Audio only").click()
@@ -102,7 +103,7 @@ def test_a_pattern_becomes_a_batch_and_its_failures_are_retried(
     expect(page.locator("#head .badge")).to_have_text("cancelled")
     page.get_by_role("link", name="Batches").click()
     expect(page.locator("#rows tbody tr")).to_contain_text("cancelled")
-    assert client.queue().jobs[State.CANCELLED] == 3
+    eventually(lambda: client.queue().jobs[State.CANCELLED] == 3, "all to be cancelled")
 
 
 def fail_next(queue: JobQueue) -> None:

@@ -90,7 +90,7 @@ def test_a_merge_from_the_picture_makes_a_version_that_can_be_compared(
     expect(page.get_by_role("button", name="Compare")).to_have_attribute("aria-pressed", "true")
     eventually(lambda: base.id in video.evaluate(SOURCE), "the other version")
     page.get_by_role("button", name="Compare").click()
-    assert video.evaluate(SOURCE) == own
+    eventually(lambda: video.evaluate(SOURCE) == own, "this version again")
     page.get_by_role("link", name="first version").click()
     page.wait_for_url(f"**/ui/videos/{base.id}")
     expect(page.get_by_role("link", name="2. 2 objects merged, 1 object renamed")).to_be_visible()

@@ -12,6 +12,7 @@ from shoal.client import Client
 from shoal.model.batch import BatchStatus
 from shoal.queue.queue import JobQueue
 from tests.browser.conftest import WAIT_MS, Watch
+from tests.running import eventually
 
 expect.set_options(timeout=WAIT_MS)
 
@@ -172,7 +173,7 @@ def test_an_upload_tells_how_far_it_is_and_ends_where_one_wants(
     expect(page.locator("#uploading")).to_be_hidden()
     expect(page.locator("#problem")).to_be_hidden()
     expect(page.locator("#submit")).to_be_enabled()
-    assert page.evaluate("() => localStorage.length") == 0
+    eventually(lambda: page.evaluate("() => localStorage.length") == 0, "it to be forgotten")
     slow.let_go()
     page.get_by_role("button", name="Submit").click()  # nothing is lost of the form
     page.wait_for_url(re.compile("/ui/batches/"))

@@ -20,13 +20,14 @@ NATURAL = "image => [image.naturalWidth, image.naturalHeight]"
 def test_crops_are_a_contact_sheet(
     page: Page, client: Client, processes: Processes, sample_clip: Path
 ) -> None:
-    processes.worker("cpu")
     outputs: list[str | dict[str, Any]] = ["overlay", {"kind": "crops", "per_object": 8}]
     uri = client.upload(sample_clip).uri
     job = client.submit(uri, ["person"], sample_fps=0, max_frames=75, outputs=outputs)
     page.set_viewport_size({"width": 375, "height": 800})
     page.goto(f"/ui/videos/{job.id}")
-    assert page.locator("#crops img").count() == 0  # and comes without a reload
+    expect(page.locator("#connection")).to_have_text("live")
+    expect(page.locator("#crops img")).to_have_count(0)
+    processes.worker("cpu")  # what it makes comes without a reload
     picture = page.get_by_role("img", name="Best crops of each object: person")
     picture.scroll_into_view_if_needed()
     eventually(lambda: picture.evaluate(NATURAL)[0] > 0, "the picture")

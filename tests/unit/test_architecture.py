@@ -130,6 +130,10 @@ def test_the_parent_loads_nothing_native() -> None:
     assert loaded_by("worker.parent") & (NATIVE | {"api", "fastapi"}) == set()
 
 
+def test_a_model_process_starts_without_what_few_jobs_need() -> None:
+    assert loaded_by("worker.model_process") & {"onnxruntime", "scipy", "torch"} == set()
+
+
 def test_the_controller_needs_no_skypilot() -> None:
     """So that the local launcher, and most tests, run without it."""
     assert loaded_by("autoscaler.cli") & {"sky", "api", "worker", "fastapi"} == set()

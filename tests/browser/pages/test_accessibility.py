@@ -69,15 +69,18 @@ def no_faults() -> None:
 
 
 def test_no_violations(page: Page, pages: list[str]) -> None:
-    found = [fault for address in pages for fault in violations(page, address)]
+    done = pages[0]
+    found = [
+        fault for address in pages for fault in violations(page, address, is_edited=address == done)
+    ]
     assert not found, "\n".join(found)
 
 
-def violations(page: Page, address: str) -> Iterator[str]:
+def violations(page: Page, address: str, is_edited: bool) -> Iterator[str]:
     page.goto(address)
     if address == "/docs":
         page.locator(".opblock").first.wait_for()
-    if page.locator("#edit").is_visible():
+    if is_edited:
         page.get_by_text("Edit objects").click()
         page.locator("#edit-object").select_option(index=2)
     yield from violations_here(page, address)

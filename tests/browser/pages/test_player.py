@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,14 @@ from playwright.sync_api import Page, expect
 
 from shoal.client import Client
 from tests.browser.conftest import WAIT_MS
-from tests.running import Processes, eventually
+from tests.running import Processes, eventually, held
 
 expect.set_options(timeout=WAIT_MS)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def worker(client: Client, processes: Processes) -> None:
-    processes.worker("cpu", SHOAL_PART_S="0.5")
+def worker(client: Client, processes: Processes) -> subprocess.Popen[bytes]:
+    return processes.worker("cpu", SHOAL_PART_S="0.5")
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +40,21 @@ def submit(client: Client, uri: str, outputs: Sequence[Any], frames: int = 25) -
     ],
 )
 def test_segments_without_an_overlay_are_not_asked_for(
-    page: Page, client: Client, uri: str, outputs: list[Any], before: str
+    page: Page,
+    client: Client,
+    worker: subprocess.Popen[bytes],
+    uri: str,
+    outputs: list[Any],
+    before: str,
 ) -> None:
     job = submit(client, uri, outputs, frames=100)
     page.goto(f"/ui/videos/{job}")
     expect(page.locator("#events")).to_contain_text("Segment 1 saved")
-    assert client.parts(job) == []
-    expect(page.locator("#playing")).to_be_hidden()
-    if client.get(job).state == "running":
-        expect(page.locator("#no-video")).to_contain_text(before)
+    with held(worker):
+        assert client.parts(job) == []
+        expect(page.locator("#playing")).to_be_hidden()
+        if client.get(job).state == "running":
+            expect(page.locator("#no-video")).to_contain_text(before)
     client.wait(job)
     if outputs == ["csv"]:
         expect(page.locator("#files")).to_contain_text("_tracks.csv")
