@@ -127,7 +127,7 @@ def start(name: str, *arguments: str) -> None:
 
 def use(valkey: str, video: Path) -> None:
     """Start them together, and process a video."""
-    server = "exec $(command -v valkey-server redis-server | head -n 1) --dir /tmp"
+    server = "exec $(command -v valkey-server || command -v redis-server) --dir /tmp"
     start("valkey", "--network", "none", valkey, "sh", "-c", server)
     shared = ["--network", f"container:{PREFIX}valkey", "--volume", f"{PREFIX}data:/data"]
     for each in (
