@@ -1,8 +1,8 @@
 """Build the images and use them once (``make images``).
 
 Prints the size of each layer of the images of API, CPU worker and autoscaler, and starts API and
-worker as they are deployed: as their own user, on a read-only root, without a capability. They share
-one network, which leads nowhere. The health checks must pass, and a video be processed.
+worker as they are deployed: as their own user, on a read-only root, without a capability. They
+share one network, which leads nowhere. The health checks must pass, and a video be processed.
 
     python deploy/images.py VIDEO [BUILD_OPTION...]
 
