@@ -1,8 +1,8 @@
 """Build the images and use them once (``make images``).
 
-Prints the size of each layer of the images of API, CPU worker and autoscaler, and starts them as
-they are deployed: as their own user, on a read-only root, without a capability. All share one
-network, which leads nowhere. The health checks must pass, and a video be processed.
+Prints the size of each layer of the images of API, CPU worker and autoscaler, and starts API and
+worker as they are deployed: as their own user, on a read-only root, without a capability. They
+share one network, which leads nowhere. The health checks must pass, and a video be processed.
 
     python deploy/images.py VIDEO [BUILD_OPTION...]
 
@@ -94,8 +94,8 @@ def build(name: str, options: list[str], dockerfile: str, **values: str) -> None
     """``shoal-NAME``."""
     say(f"building {name}")
     arguments = [part for pair in values.items() for part in ("--build-arg", "=".join(pair))]
-    # Podman's own format has no health checks.
-    form = ["--format", "docker"] if ENGINE == "podman" else []
+    # Podman's own format has no health checks, and its cache does not look into what is mounted.
+    form = ["--format", "docker", "--no-cache"] if ENGINE == "podman" else []
     run(
         "build", *form, *options, *arguments, "-t", f"localhost/shoal-{name}", "-f", dockerfile, "."
     )
@@ -127,7 +127,7 @@ def start(name: str, *arguments: str) -> None:
 
 def use(valkey: str, video: Path) -> None:
     """Start them together, and process a video."""
-    server = "exec $(command -v valkey-server redis-server | head -n 1) --dir /tmp"
+    server = "exec $(command -v valkey-server || command -v redis-server) --dir /tmp"
     start("valkey", "--network", "none", valkey, "sh", "-c", server)
     shared = ["--network", f"container:{PREFIX}valkey", "--volume", f"{PREFIX}data:/data"]
     for each in (
@@ -135,13 +135,11 @@ def use(valkey: str, video: Path) -> None:
         f"SHOAL_API_TOKEN={TOKEN}",
         f"SHOAL_API_TOKENS={TOKEN}",
         "SHOAL_ENGINE=cpu",
-        "SKYPILOT_API_SERVER_ENDPOINT=http://127.0.0.1:46580",  # where nobody answers
     ):
         shared += ["--env", each]
     start("api", *shared, "--volume", f"{video}:/video.mp4:ro", "localhost/shoal-api")
     start("worker", *shared, "--tmpfs", "/models", "localhost/shoal-worker")
-    start("autoscaler", *shared, "localhost/shoal-autoscaler")
-    for name in LIMITS_MB:
+    for name in ("api", "worker"):
         wait_until_healthy(PREFIX + name)
     say(
         run(
@@ -171,7 +169,7 @@ def is_healthy(container: str) -> bool:
 
 
 def clear() -> None:
-    for name in ("autoscaler", "worker", "api", "valkey"):
+    for name in ("worker", "api", "valkey"):
         attempt("rm", "--force", PREFIX + name)
     attempt("volume", "rm", PREFIX + "data")
 

@@ -10,5 +10,6 @@ for package in numpy scipy pyarrow; do
 done
 # Arrow's remote calls, its own client of S3, and headers.
 rm -rf pyarrow/*flight* pyarrow/*arrow_s3* pyarrow/_s3fs* pyarrow/include
-# Tools that change models.
-rm -rf onnxruntime/transformers onnxruntime/quantization onnxruntime/tools
+# Tools that change models, and the library for C, which Python's module has inside.
+rm -rf onnxruntime/transformers onnxruntime/quantization onnxruntime/tools \
+  onnxruntime/capi/libonnxruntime.so*

@@ -120,9 +120,10 @@ def test_images_hold_all_that_is_loaded(tmp_path: Path) -> None:
 import sys
 for name in {removed[1].replace("-", "_").split()}:
     sys.modules[name] = None
-import boto3, botocore, numpy, scipy.optimize, scipy.ndimage, onnxruntime, pyarrow.parquet
+import pathlib, boto3, botocore, numpy, scipy.optimize, scipy.ndimage, onnxruntime, pyarrow.parquet
 for package in (botocore, numpy, scipy, onnxruntime, pyarrow):
     assert package.__path__[0].startswith({str(tmp_path)!r}), package
+onnxruntime.InferenceSession(next(pathlib.Path("worker/engines/cpu/weights").glob("*.onnx")))
 from shoal.engines import clip
 assert clip.encode("person")
 for service in ("s3", "sts", "sso", "sso-oidc", "signin"):
