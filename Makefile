@@ -2,7 +2,8 @@
 # make dev    the environment for development
 # make test   all tests but those for a GPU (runs 'make dev' first), JOBS at a time; with COVERAGE=1
 #             it tells what of the code they ran
-# make test-fast  tests/unit but for slow tests, in less than a minute: for the inner loop
+# make test-fast  tests/unit but for slow tests, in about a minute: for the inner loop. Without ARGS
+#             it tells what of the code they ran, and fails if that is less than it was
 # make test-gpu  the others, where there is a CUDA device
 # make gpu    what a machine with a GPU is for: those tests, and a benchmark of some minutes with a
 #             profile; without a GPU it says what it would measure, and counts what needs none
@@ -75,14 +76,15 @@ dev: $(VENV)/.dev $(LINTERS)/.made $(CLIP)
 
 autoscaler: $(SKY)/.made
 
-# With ARGS, those of the autoscaler with SkyPilot's own code are left out. Its warnings, of which
-# there are many, are shown, not errors.
-test: dev $(if $(ARGS),,autoscaler)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder $(ARGS) $(if $(COVERAGE),--cov)
+# What 'make test-fast' has run is not run again. With ARGS, those of the autoscaler with SkyPilot's
+# own code are left out. Its warnings, of which there are many, are shown, not errors.
+test: dev $(if $(ARGS),,autoscaler $(if $(COVERAGE),,test-fast))
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder $(ARGS) \
+		$(if $(COVERAGE),--cov,$(if $(ARGS),,-m 'not fast and not gpu'))
 	$(if $(ARGS),,$(SKY)/bin/python -m pytest -W default deploy/autoscaler/tests)
 
 test-fast: dev
-	$(BIN)/python -m pytest -n 2 --dist loadscope -m 'not slow and not gpu' $(ARGS) tests/unit
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m fast $(or $(ARGS),--cov) tests/unit
 
 test-gpu: dev
 	$(SAM3_NATIVE)

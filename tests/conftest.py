@@ -34,7 +34,11 @@ SHOAL = [sys.executable, "-c", "from shoal.cli import app; app()"]
 LONGEST = [TESTS / name for name in ("browser", "chaos", "deploy", "processes", "sam3")]
 
 
+@pytest.hookimpl(tryfirst=True)  # -m looks at the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(TESTS / "unit") and not item.get_closest_marker("slow"):
+            item.add_marker("fast")
     items.sort(key=lambda item: not any(map(item.path.is_relative_to, LONGEST)))
 
 
