@@ -48,11 +48,21 @@ def previewed(page: Page, clip: Path, prompts: str = "person, bicycle") -> Locat
 
 
 def test_a_preview_shows_what_will_be_found_and_the_form_submits_it(
-    page: Page, client: Client, processes: Processes, sample_clip: Path
+    page: Page, watch: Watch, client: Client, processes: Processes, sample_clip: Path
 ) -> None:
     processes.worker("cpu", SHOAL_HOURLY_PRICE="1.5")
     eventually(processes.idle_workers, "the worker")
     sent = uploads(page)
+
+    # What only another engine finds is refused before the upload.
+    page.goto("/ui/new")
+    page.set_input_files("#file", sample_clip)
+    page.fill("#prompts", "unicorn")
+    page.click("#submit")
+    expect(page.locator("#problem")).to_contain_text("unicorn")
+    assert sent == []
+    watch.faults.clear()  # Chromium's note of the refusal
+
     stills = previewed(page, sample_clip)
     at = next(n for n, text in enumerate(stills.all_inner_texts()) if "× person" in text)
     canvas = stills.nth(at).locator("canvas")
