@@ -14,6 +14,7 @@ import pytest
 from shoal.client import Client, resumable
 from shoal.client.transport import OnBytes
 from shoal.errors import ApiError, ApiUnreachable
+from tests.running import eventually
 
 MIB = 1 << 20
 CONTENT = os.urandom(6 * MIB)
@@ -76,10 +77,19 @@ def test_a_line_that_breaks_twice_costs_no_byte_that_arrived(
     assert told[-1] == (len(CONTENT), len(CONTENT))
 
 
-def test_another_run_continues(client: Client, video: Path, line: Line, tmp_path: Path) -> None:
+def test_another_run_continues(
+    client: Client, http: httpx.Client, video: Path, line: Line, tmp_path: Path
+) -> None:
     line.faults = [(5 * MIB, KeyboardInterrupt())]
     with pytest.raises(KeyboardInterrupt):
         client.upload(video)
+    (note,) = (tmp_path / "state" / "shoal" / "uploads").iterdir()
+    place = note.read_text()
+
+    def arrived() -> int:
+        return int(http.head(place, headers=resumable.TUS).headers["upload-offset"])
+
+    eventually(lambda: arrived() >= PART, "what was sent to be written")
     with Client(client.url) as another:
         stored = another.upload(video)
     assert stored.sha256 == hashlib.sha256(CONTENT).hexdigest()
