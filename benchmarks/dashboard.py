@@ -92,6 +92,7 @@ def finish_one(queue: JobQueue, number: int) -> None:
         lease.heartbeat(Progress(stage="process", frames=frames, frames_expected=9000, fps=7.1))
         lease.record_event("part", number=part, frames=frames)
     lease.succeed(results(lease.record.spec), summary(lease.record.spec))
+    queue.cleanup.done(lease.record.id)  # its parts are removed
 
 
 def make_batch(queue: JobQueue) -> None:
