@@ -140,14 +140,7 @@ class Converter:
             as_full = {"src_color_range": FULL, "dst_color_range": FULL}
             picture = self._scaler.reformat(picture, format="yuv420p", **as_full)
         elif _is_rgb(picture):
-            picture = self._scaler.reformat(
-                picture,
-                format="yuv420p",
-                dst_colorspace=_SWSCALE[self._target.matrix],
-                dst_color_range=self._target.range,
-                interpolation=_EXACT,
-            )
-            colours = self._target
+            picture, colours = self._reformat(picture, "yuv420p", self._target), self._target
         return self._as_target(picture, colours)
 
     def keep_hdr(self, picture: av.VideoFrame, wanted: Colours) -> av.VideoFrame:
@@ -159,27 +152,28 @@ class Converter:
             picture, colours = av.VideoFrame.from_ndarray(codes, format="rgb48le"), wanted
         kept = replace(wanted, range=LIMITED)
         if picture.format.name != "yuv420p10le" or not colours.is_same(kept):
-            picture = self._scaler.reformat(
-                picture,
-                format="yuv420p10le",
-                dst_colorspace=_SWSCALE[kept.matrix],
-                dst_color_range=LIMITED,
-                interpolation=_EXACT,
-                **_described(picture, colours),
-            )
+            described = _described(picture, colours)
+            picture = self._reformat(picture, "yuv420p10le", kept, **described)
         return tag(picture, kept)
 
     def _as_target(self, picture: av.VideoFrame, colours: Colours) -> av.VideoFrame:
         if picture.format.name != "yuv420p" or not colours.is_same(self._target):
-            picture = self._scaler.reformat(
-                picture,
-                format="yuv420p",
-                dst_colorspace=_SWSCALE[self._target.matrix],
-                dst_color_range=self._target.range,
-                interpolation=_EXACT,
-                **_described(picture, colours),
-            )
+            described = _described(picture, colours)
+            picture = self._reformat(picture, "yuv420p", self._target, **described)
         return tag(picture, self._target)
+
+    def _reformat(
+        self, picture: av.VideoFrame, pixels: str, to: Colours, **described: Any
+    ) -> av.VideoFrame:
+        """The picture in another pixel format, and by matrix and range in other colours."""
+        return self._scaler.reformat(
+            picture,
+            format=pixels,
+            dst_colorspace=_SWSCALE[to.matrix],
+            dst_color_range=to.range,
+            interpolation=_EXACT,
+            **described,
+        )
 
     def _mapped(self, picture: av.VideoFrame, colours: Colours) -> av.VideoFrame:
         kind = colours.transfer, colours.primaries
