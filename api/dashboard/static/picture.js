@@ -65,11 +65,11 @@ export async function look() {
   let now;
   let rows;
   try {
-    const { size, frames } = await tables();
-    Object.assign(shown, size);
-    if (!frames.length) return undefined;
-    now = (await opened).at(video.currentTime);
-    rows = await (await opened).rows(now.frame);
+    const found = await tables();
+    Object.assign(shown, found.size);
+    if (!found.frames.length) return undefined;
+    now = found.at(video.currentTime);
+    rows = await found.rows(now.frame);
   } catch (problem) {
     source = opened = null; // the results are gone, or the server is away
     document.dispatchEvent(new CustomEvent("shoal:unreadable", { detail: problem.message }));
