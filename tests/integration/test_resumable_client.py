@@ -63,6 +63,19 @@ def line(monkeypatch: pytest.MonkeyPatch) -> Line:
     return Line(monkeypatch)
 
 
+def interrupt(client: Client, video: Path, line: Line) -> None:
+    """Ctrl-C in the middle of an upload."""
+    line.faults = [(5 * MIB, KeyboardInterrupt())]
+    with pytest.raises(KeyboardInterrupt):
+        client.upload(video)
+
+
+def noted(folder: Path) -> str:
+    """The URL of the one upload that the client remembers."""
+    (note,) = (folder / "state" / "shoal" / "uploads").iterdir()
+    return note.read_text()
+
+
 def test_a_line_that_breaks_twice_costs_no_byte_that_arrived(
     client: Client, video: Path, line: Line
 ) -> None:
@@ -80,11 +93,8 @@ def test_a_line_that_breaks_twice_costs_no_byte_that_arrived(
 def test_another_run_continues(
     client: Client, http: httpx.Client, video: Path, line: Line, tmp_path: Path
 ) -> None:
-    line.faults = [(5 * MIB, KeyboardInterrupt())]
-    with pytest.raises(KeyboardInterrupt):
-        client.upload(video)
-    (note,) = (tmp_path / "state" / "shoal" / "uploads").iterdir()
-    place = note.read_text()
+    interrupt(client, video, line)
+    place = noted(tmp_path)
 
     def arrived() -> int:
         return int(http.head(place, headers=resumable.TUS).headers["upload-offset"])
@@ -98,9 +108,7 @@ def test_another_run_continues(
 
 
 def test_a_file_that_was_changed_starts_over(client: Client, video: Path, line: Line) -> None:
-    line.faults = [(5 * MIB, KeyboardInterrupt())]
-    with pytest.raises(KeyboardInterrupt):
-        client.upload(video)
+    interrupt(client, video, line)
     video.write_bytes(CONTENT[::-1])
     os.utime(video, (1, 1))
     assert client.upload(video).sha256 == hashlib.sha256(CONTENT[::-1]).hexdigest()
@@ -110,11 +118,8 @@ def test_a_file_that_was_changed_starts_over(client: Client, video: Path, line: 
 def test_one_that_was_ended_starts_over(
     client: Client, http: httpx.Client, video: Path, line: Line, tmp_path: Path
 ) -> None:
-    line.faults = [(5 * MIB, KeyboardInterrupt())]
-    with pytest.raises(KeyboardInterrupt):
-        client.upload(video)
-    (note,) = (tmp_path / "state" / "shoal" / "uploads").iterdir()
-    assert http.delete(note.read_text(), headers=resumable.TUS).status_code == 204
+    interrupt(client, video, line)
+    assert http.delete(noted(tmp_path), headers=resumable.TUS).status_code == 204
     assert client.upload(video).bytes == len(CONTENT)
     assert line.starts == [0, 0]
 
