@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,9 +24,8 @@ from redis.client import Pipeline
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.serving import api, valkey
 from shoal.errors import AudioOnly, TruncatedVideo
-from shoal.local.stack import free_port
-from shoal.local.valkey import find_server
 from shoal.model.batch import Batch, BatchWork
 from shoal.model.failure import Failure
 from shoal.model.filter import Filter
@@ -153,40 +150,9 @@ def _write(queue: JobQueue, pipe: Pipeline, number: int, at: float, chance: rand
 @contextmanager
 def running(folder: Path) -> Iterator[tuple[JobQueue, str, psutil.Process]]:
     """A queue, the URL of an API over it, and the API's process."""
-    port = free_port()
-    command = [str(find_server()), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-    server = subprocess.Popen([*command, "--dir", str(folder)], stdout=subprocess.DEVNULL)
-    settings = Settings(redis_url=f"redis://127.0.0.1:{port}/0", api_port=free_port())
-    queue = open_queue(settings, connect(settings, attempts_s=20))
-    env = {
-        "PYTHONPATH": str(ROOT),
-        "SHOAL_REDIS_URL": settings.redis_url,
-        "SHOAL_DATA_DIR": str(folder),
-        "SHOAL_API_PORT": str(settings.api_port),
-    }
-    with (folder / "api.log").open("wb") as log:
-        api = subprocess.Popen(
-            [sys.executable, "-m", "api"], env=os.environ | env, stdout=log, stderr=log
-        )
-    try:
-        url = f"http://127.0.0.1:{settings.api_port}"
-        wait_ready(url)
-        yield queue, url, psutil.Process(api.pid)
-    finally:
-        for process in (api, server):
-            process.kill()
-            process.wait()
-
-
-def wait_ready(url: str) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            if httpx.get(f"{url}/readyz").is_success:
-                return
-        except httpx.TransportError:
-            time.sleep(0.1)
-    raise SystemExit("the API did not start")
+    with valkey(folder) as redis_url, api(redis_url, folder) as (url, process):
+        settings = Settings(redis_url=redis_url)
+        yield open_queue(settings, connect(settings)), url, process
 
 
 def used(queue: JobQueue) -> int:
@@ -232,7 +198,7 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=100_000)
     parser.add_argument("--json", action="store_true", help="The figures as the last line.")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as (queue, url, api):
+    with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as (queue, url, process):
         finish_one(queue, 0)  # what comes with the first video comes once
         before = used(queue)
         for number in range(1, MEASURED + 1):
@@ -249,7 +215,7 @@ def main() -> None:
             }
             for name, each in medians.items():
                 print(f"{each:8.1f} ms  {name}")
-            grown = _soak(http, queue, args.records, api)
+            grown = _soak(http, queue, args.records, process)
         print(f"{grown:+.1f} MB of the API's memory over {SOAK} requests")
         begun = time.perf_counter()
         forgotten = len(Maintenance(queue, retention_days=20).forget_old())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,8 +21,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.report import machine, print_json, print_table
-from shoal.local.stack import free_port
-from shoal.local.valkey import find_server
+from benchmarks.serving import valkey
 from shoal.model.job import JobSpec
 from shoal.model.record import text
 from shoal.model.share import Share
@@ -40,18 +38,11 @@ TAKES = 2000
 
 
 @contextmanager
-def valkey() -> Iterator[JobQueue]:
+def fresh_queue() -> Iterator[JobQueue]:
     """A queue on a server of its own."""
-    port = free_port()
-    command = [str(find_server()), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-    settings = Settings(redis_url=f"redis://127.0.0.1:{port}/0")
-    with tempfile.TemporaryDirectory() as folder:
-        server = subprocess.Popen([*command, "--dir", folder], stdout=subprocess.DEVNULL)
-        try:
-            yield open_queue(settings, connect(settings, attempts_s=20))
-        finally:
-            server.kill()
-            server.wait()
+    with tempfile.TemporaryDirectory() as folder, valkey(Path(folder)) as redis_url:
+        settings = Settings(redis_url=redis_url)
+        yield open_queue(settings, connect(settings))
 
 
 def spec(name: str) -> JobSpec:
@@ -132,7 +123,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one line of JSON at the end")
     asked = parser.parse_args()
-    with valkey() as queue:
+    with fresh_queue() as queue:
         before = single_behind_batch(queue)
         queue.redis.flushall()
         ratio = shares(queue)

@@ -10,7 +10,6 @@ import argparse
 import json
 import multiprocessing
 import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -31,8 +30,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from api.server import listen, make_server
 from benchmarks.ingest_load import Outcome, Post, send
 from benchmarks.report import machine, print_json, print_table
+from benchmarks.serving import valkey
 from shoal.local.stack import free_port
-from shoal.local.valkey import find_server
 from shoal.queue.connection import connect
 from shoal.queue.queue import open_queue
 from shoal.settings import Settings
@@ -117,18 +116,6 @@ def served(make: Callable[[], uvicorn.Server]) -> Iterator[Servers]:
 def _accepts(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-@contextmanager
-def valkey(folder: Path) -> Iterator[str]:
-    port = free_port()
-    command = [str(find_server()), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-    server = subprocess.Popen([*command, "--dir", str(folder)], stdout=subprocess.DEVNULL)
-    try:
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        server.kill()
-        server.wait()
 
 
 # --- the loads ---------------------------------------------------------------------------------

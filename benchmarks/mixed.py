@@ -9,15 +9,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -25,45 +22,13 @@ import psutil
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.dashboard import wait_ready
 from benchmarks.http_load import Answer, Connection, Pool
 from benchmarks.report import machine, print_table
-from shoal.local.stack import free_port
-from shoal.local.valkey import find_server
-from shoal.queue.connection import connect
-from shoal.settings import Settings
+from benchmarks.serving import api, valkey
 
 GOALS = {"served_per_s": 300.0, "p99_ms": 250.0, "live_gap_s": 3.0, "cancel_per_s": 2000.0}
 BEFORE = 500  # jobs that are there before
 LIVE = ("/live/overview", "/live/videos", "/live/videos?state=queued", "/live/overview?hours=1")
-
-
-@contextmanager
-def running(tree: Path, folder: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """The URL and the process of an API of a checkout."""
-    port = free_port()
-    command = [str(find_server()), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-    server = subprocess.Popen([*command, "--dir", str(folder)], stdout=subprocess.DEVNULL)
-    settings = Settings(redis_url=f"redis://127.0.0.1:{port}/0", api_port=free_port())
-    connect(settings, attempts_s=20).close()
-    env = {
-        "PYTHONPATH": str(tree),
-        "SHOAL_REDIS_URL": settings.redis_url,
-        "SHOAL_DATA_DIR": str(folder),
-        "SHOAL_API_PORT": str(settings.api_port),
-    }
-    with (folder / "api.log").open("wb") as log:
-        api = subprocess.Popen(
-            [sys.executable, "-m", "api"], cwd=tree, env=os.environ | env, stdout=log, stderr=log
-        )
-    try:
-        url = f"http://127.0.0.1:{settings.api_port}"
-        wait_ready(url)
-        yield url, psutil.Process(api.pid)
-    finally:
-        for process in (api, server):
-            process.kill()
-            process.wait()
 
 
 class Load:
@@ -202,9 +167,10 @@ def main() -> None:
     args = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="shoal-mixed-") as name,
-        running(args.tree.resolve(), Path(name)) as (url, api),
+        valkey(Path(name)) as redis_url,
+        api(redis_url, Path(name), args.tree.resolve()) as (url, process),
     ):
-        found = asyncio.run(measure(args, url, api, Path(name)))
+        found = asyncio.run(measure(args, url, process, Path(name)))
     print(machine(["fastapi", "uvicorn", "redis"]))
     rows = [(key, f"{value:g}", f"{GOALS.get(key, '')}") for key, value in found.items()]
     print_table(("", "measured", "goal"), rows)

@@ -10,7 +10,6 @@ seconds; runs with and without take turns.
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import tempfile
 import threading
@@ -24,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.clip import write
 from benchmarks.report import machine, print_json, print_table
+from benchmarks.serving import valkey
 from shoal.client import Client
-from shoal.local.valkey import find_server
 from shoal.queue.connection import connect
 from shoal.queue.queue import open_queue
 from shoal.settings import Settings
@@ -42,22 +41,16 @@ JOB_FRAMES = 750  # of the video that is timed
 @contextmanager
 def stack(folder: Path) -> Iterator[Processes]:
     """A Valkey, and what starts an API and a worker beside it."""
-    port = free_port()
-    server = [str(find_server()), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-    valkey = subprocess.Popen([*server, "--dir", str(folder)], stdout=subprocess.DEVNULL)
-    settings = Settings(
-        redis_url=f"redis://127.0.0.1:{port}/0",
-        data_dir=folder / "data",
-        work_dir=folder / "work",
-        api_port=free_port(),
-    )
-    try:
-        connection = connect(settings, attempts_s=20)
-        with started(settings, open_queue(settings, connection), folder / "logs") as processes:
+    with valkey(folder) as redis_url:
+        settings = Settings(
+            redis_url=redis_url,
+            data_dir=folder / "data",
+            work_dir=folder / "work",
+            api_port=free_port(),
+        )
+        queue = open_queue(settings, connect(settings))
+        with started(settings, queue, folder / "logs") as processes:
             yield processes
-    finally:
-        valkey.terminate()
-        valkey.wait()
 
 
 def preview_s(client: Client, uri: str) -> float:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,11 +22,11 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from api.events.inbox import SkippedLog
+from benchmarks.serving import valkey
 from shoal.client import Client
 from shoal.errors import AudioOnly, StorageUnavailable, TruncatedVideo
 from shoal.ingest.decide import Reason, Skip
 from shoal.local.stack import free_port
-from shoal.local.valkey import find_server
 from shoal.model.batch import BatchRequest
 from shoal.model.delivery import DeliveryState, Try
 from shoal.model.failure import Failure
@@ -73,30 +72,24 @@ FAILURES = (
 
 @contextmanager
 def stack(folder: Path) -> Iterator[tuple[Settings, JobQueue, Client, object]]:
-    port = free_port()
-    command = [str(find_server()), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-    server = subprocess.Popen([*command, "--dir", str(folder)], stdout=subprocess.DEVNULL)
-    settings = Settings(
-        redis_url=f"redis://127.0.0.1:{port}/0",
-        data_dir=folder / "data",
-        work_dir=folder / "work",
-        api_port=free_port(),
-        lease_s=3600,  # the made-up workers beat once
-    )
-    (folder / "rules.toml").write_text(RULES)
-    os.chdir(folder)
-    os.environ |= {
-        "SHOAL_RULES": "rules.toml",
-        "SHOAL_SWEEP_S": "0",
-        "SHOAL_HOURLY_PRICE": "0.4",
-    }
-    try:
-        queue = open_queue(settings, connect(settings, attempts_s=20))
+    with valkey(folder) as redis_url:
+        settings = Settings(
+            redis_url=redis_url,
+            data_dir=folder / "data",
+            work_dir=folder / "work",
+            api_port=free_port(),
+            lease_s=3600,  # the made-up workers beat once
+        )
+        (folder / "rules.toml").write_text(RULES)
+        os.chdir(folder)
+        os.environ |= {
+            "SHOAL_RULES": "rules.toml",
+            "SHOAL_SWEEP_S": "0",
+            "SHOAL_HOURLY_PRICE": "0.4",
+        }
+        queue = open_queue(settings, connect(settings))
         with started(settings, queue, folder / "logs") as processes:
             yield settings, queue, processes.api(), processes
-    finally:
-        server.kill()
-        server.wait()
 
 
 def submit_clip(client: Client, clip: Path) -> str:
