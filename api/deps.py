@@ -6,7 +6,7 @@ most of the routes themselves.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
@@ -21,48 +21,22 @@ from shoal.queue.queue import JobQueue
 from shoal.settings import Settings
 
 
-async def _settings(request: Request) -> Settings:
-    settings: Settings = request.app.state.settings
-    return settings
+def _of_app(name: str) -> Any:
+    """A part of the application's state."""
+
+    async def found(request: Request) -> Any:
+        return getattr(request.app.state, name)
+
+    return Depends(found)
 
 
-async def _rules(request: Request) -> RulesFile:
-    rules: RulesFile = request.app.state.rules
-    return rules
-
-
-async def _queue(request: Request) -> JobQueue:
-    queue: JobQueue = request.app.state.queue
-    return queue
-
-
-async def _reader(request: Request) -> RecordReader:
-    reader: RecordReader = request.app.state.reader
-    return reader
-
-
-async def _submissions(request: Request) -> Submissions:
-    submissions: Submissions = request.app.state.submissions
-    return submissions
-
-
-async def _storage(request: Request) -> StorageCalls:
-    storage: StorageCalls = request.app.state.storage
-    return storage
-
-
-async def _bucket_uploads(request: Request) -> BucketUploads | None:
-    uploads: BucketUploads | None = request.app.state.bucket_uploads
-    return uploads
-
-
-SettingsDep = Annotated[Settings, Depends(_settings)]
-RulesDep = Annotated[RulesFile, Depends(_rules)]
-SubmissionsDep = Annotated[Submissions, Depends(_submissions)]
-QueueDep = Annotated[JobQueue, Depends(_queue)]
-BucketUploadsDep = Annotated[BucketUploads | None, Depends(_bucket_uploads)]
-ReaderDep = Annotated[RecordReader, Depends(_reader)]
-StorageDep = Annotated[StorageCalls, Depends(_storage)]
+SettingsDep = Annotated[Settings, _of_app("settings")]
+RulesDep = Annotated[RulesFile, _of_app("rules")]
+SubmissionsDep = Annotated[Submissions, _of_app("submissions")]
+QueueDep = Annotated[JobQueue, _of_app("queue")]
+BucketUploadsDep = Annotated[BucketUploads | None, _of_app("bucket_uploads")]
+ReaderDep = Annotated[RecordReader, _of_app("reader")]
+StorageDep = Annotated[StorageCalls, _of_app("storage")]
 
 # What the caller's token must be good for. Each router has READ; what changes something says more.
 READ, SUBMIT, ADMIN = needs(Scope.READ), needs(Scope.SUBMIT), needs(Scope.ADMIN)

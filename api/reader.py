@@ -8,17 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-
+from api.async_redis import connect
 from api.batcher import Batcher
 from api.middleware.lookup import Lookup
 from shoal.model.ids import is_job_id
 from shoal.model.job import State
 from shoal.model.record import Record, TimelineEvent
 from shoal.model.share import Place
-from shoal.queue.connection import SOCKET, redis_errors
+from shoal.queue.connection import redis_errors
 from shoal.queue.forecast import Throughput, place_at, throughput_of
 from shoal.queue.queue import JobQueue
 from shoal.settings import Settings
@@ -33,8 +30,7 @@ class RecordReader:
 
     def __init__(self, settings: Settings, queue: JobQueue) -> None:
         self._queue = queue
-        retry = Retry(NoBackoff(), 0)  # as in shoal.queue.connection
-        self._redis = Redis.from_url(settings.redis_url, **SOCKET, retry=retry)
+        self._redis = connect(settings)
         self._batcher: Batcher[Command, Any] = Batcher(self._execute)
         self._throughput: Lookup[Throughput] = Lookup(lambda _: throughput_of(queue), THROUGHPUT_S)
 

@@ -9,10 +9,22 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api.batcher import Batcher
+from api.json_response import ModelResponse
 from api.storage_calls import DEADLINE_S, StorageCalls, late
 from api.submitter import SubmitRequest, Submitter
 from shoal import log_context
-from shoal.errors import ShoalError
+from shoal.errors import (
+    CallbackForbidden,
+    CallbacksOff,
+    EngineUnavailable,
+    InvalidCallback,
+    InvalidPrompt,
+    InvalidVisualPrompt,
+    ShoalError,
+    UnknownEngine,
+    UnknownPrompt,
+    UnsupportedByEngine,
+)
 from shoal.ingest.previews import check_can_answer, check_source, specify_preview
 from shoal.ingest.submissions import (
     FoundVideo,
@@ -38,15 +50,21 @@ from shoal.queue.workers import list_workers
 from shoal.settings import Settings
 from shoal.url_policy import check_callback
 
+# What the checks of a submission refuse, for ``documented``.
+PROMPT_ERRORS = (
+    InvalidPrompt,
+    InvalidVisualPrompt,
+    UnknownPrompt,
+    UnknownEngine,
+    UnsupportedByEngine,
+    EngineUnavailable,
+)
+CALLBACK_ERRORS = (InvalidCallback, CallbackForbidden, CallbacksOff)
+
 
 def queued_response(record: Record, queued: bool) -> Response:
     """202 for a job that this request put on the queue, 200 for one that was known."""
-    return Response(
-        record.model_dump_json(),
-        202 if queued else 200,
-        {"Location": f"/videos/{record.id}"},
-        "application/json",
-    )
+    return ModelResponse(record, 202 if queued else 200, {"Location": f"/videos/{record.id}"})
 
 
 class Submissions:

@@ -11,18 +11,16 @@ from collections.abc import Awaitable, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from starlette.concurrency import run_in_threadpool
 
+from api.async_redis import connect
 from api.batcher import Batcher
 from shoal import tracing
 from shoal.errors import RedisUnavailable
 from shoal.model.job import JobSpec
 from shoal.model.record import Record
 from shoal.model.share import DEFAULT, Share
-from shoal.queue.connection import SOCKET, redis_errors
+from shoal.queue.connection import redis_errors
 from shoal.queue.enqueue import COPY, CREATE, NewJob
 from shoal.queue.queue import JobQueue
 from shoal.settings import Settings
@@ -48,8 +46,7 @@ class Submitter:
 
     def __init__(self, settings: Settings, queue: JobQueue) -> None:
         self._queue = queue
-        retry = Retry(NoBackoff(), 0)  # as in shoal.queue.connection
-        self._redis = Redis.from_url(settings.redis_url, **SOCKET, retry=retry)
+        self._redis = connect(settings)
         self._script = self._redis.register_script(CREATE)
         self._batcher = Batcher(self._create)
         self._pings: Batcher[None, bool] = Batcher(self._ping)

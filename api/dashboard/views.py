@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, field_validator
 
 from api.dashboard.chart import draw
 from api.dashboard.drawing import drawing
-from api.routes.segments import finished_parts, has_segments
+from api.routes.parts import finished_parts, has_parts
 from api.storage_calls import StorageCalls
 from shoal.errors import ShoalError
 from shoal.model.filter import Filter
@@ -185,7 +185,7 @@ def _player(record: Record, events: Sequence[TimelineEvent]) -> dict[str, Any]:
     """
     made = {each.kind for each in record.spec.options.outputs}
     names = [result_name(record.spec, kind) for kind in ("overlay", "redact") if kind in made]
-    follows = "segments" if has_segments(record) else "video" if names else ""
+    follows = "segments" if has_parts(record) else "video" if names else ""
     is_done = record.state == State.SUCCEEDED
     whole = next(filter(None, (_url(record, name) for name in names)), "") if is_done else ""
     parts = [part.url for part in finished_parts(record, events)]

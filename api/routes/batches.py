@@ -12,24 +12,16 @@ from api.deps import SUBMIT, QueueDep, SettingsDep, StorageDep
 from api.examples import shown
 from api.middleware.problems import documented
 from api.routes.videos import CURSOR
+from api.submissions import CALLBACK_ERRORS, PROMPT_ERRORS
 from shoal.client.schemas import Page
 from shoal.errors import (
     BatchNotFound,
-    CallbackForbidden,
-    CallbacksOff,
-    EngineUnavailable,
-    InvalidCallback,
-    InvalidPrompt,
-    InvalidVisualPrompt,
     LocationForbidden,
     QuotaExceeded,
     SourceNotFound,
     StateConflict,
     StorageForbidden,
     StorageUnavailable,
-    UnknownEngine,
-    UnknownPrompt,
-    UnsupportedByEngine,
     UnsupportedLocation,
     UploadTooLarge,
 )
@@ -65,15 +57,8 @@ BatchesDep = Annotated[Batches, Depends(_batches)]
         StorageForbidden,
         LocationForbidden,
         UploadTooLarge,
-        InvalidPrompt,
-        InvalidVisualPrompt,
-        UnknownPrompt,
-        UnknownEngine,
-        UnsupportedByEngine,
-        EngineUnavailable,
-        InvalidCallback,
-        CallbackForbidden,
-        CallbacksOff,
+        *PROMPT_ERRORS,
+        *CALLBACK_ERRORS,
         UnsupportedLocation,
         QuotaExceeded,
         StorageUnavailable,

@@ -16,6 +16,7 @@ from api.events.inbox import Inbox, SkippedLog
 from api.events.parsing import Event, document
 from api.events.sns import is_message
 from api.examples import shown
+from api.json_response import ModelResponse
 from api.middleware.problems import documented
 from shoal.client.schemas import Receipt, Skipped
 from shoal.errors import (
@@ -50,11 +51,6 @@ def _body(description: str) -> dict[str, Any]:
     return {"requestBody": {"required": True, "description": description, "content": content}}
 
 
-def _answer(receipt: Receipt) -> Response:
-    """The framework would check the receipt again before it writes it."""
-    return Response(receipt.model_dump_json(), media_type="application/json")
-
-
 async def _posted(request: Request) -> tuple[Inbox, Headers, bytes]:
     """No dependency: to resolve one takes longer than to parse an event."""
     return request.app.state.inbox, request.headers, await request.body()
@@ -74,7 +70,7 @@ async def gcs_event(request: Request) -> Response:
     inbox, headers, body = await _posted(request)
     if not inbox.senders.knows_google(headers):
         await inbox.senders.check_google(headers)
-    return _answer(await inbox.take("gcs", [gcs.parse(headers, body)]))
+    return ModelResponse(await inbox.take("gcs", [gcs.parse(headers, body)]))
 
 
 @receiving.post(
@@ -92,11 +88,11 @@ async def s3_event(request: Request) -> Response:
     if is_message(opened):  # always authenticated by its signature
         content = await inbox.senders.open_sns(opened)
         if content is None:
-            return _answer(Receipt())
+            return ModelResponse(Receipt())
         sender, opened = "sns", document(content)
     else:
         inbox.senders.check_token(headers)
-    return _answer(await inbox.take(sender, _s3_events(opened)))
+    return ModelResponse(await inbox.take(sender, _s3_events(opened)))
 
 
 def _s3_events(opened: dict[str, Any]) -> Iterator[Event]:
@@ -132,7 +128,7 @@ async def azure_event(request: Request) -> Response:
     opened = eventgrid.documents(body)
     if code := eventgrid.validation_code(opened):
         return JSONResponse({"validationResponse": code})
-    return _answer(await inbox.take("eventgrid", map(eventgrid.parse, opened)))
+    return ModelResponse(await inbox.take("eventgrid", map(eventgrid.parse, opened)))
 
 
 @router.get(

@@ -13,11 +13,9 @@ from api import examples
 from api.deps import SUBMIT, QueueDep, SubmissionsDep
 from api.examples import shown
 from api.middleware.problems import documented
+from api.submissions import PROMPT_ERRORS
 from shoal.errors import (
-    EngineUnavailable,
     InvalidOption,
-    InvalidPrompt,
-    InvalidVisualPrompt,
     LocationForbidden,
     NoWorker,
     PreviewNotFound,
@@ -25,10 +23,7 @@ from shoal.errors import (
     RedisUnavailable,
     SourceNotFound,
     StorageUnavailable,
-    UnknownEngine,
-    UnknownPrompt,
     UnreadableRecord,
-    UnsupportedByEngine,
     UnsupportedLocation,
     VideoTooLarge,
 )
@@ -49,12 +44,7 @@ router = APIRouter(prefix="/previews", tags=["previews"])
     | documented(
         SourceNotFound,
         LocationForbidden,
-        InvalidPrompt,
-        InvalidVisualPrompt,
-        UnknownPrompt,
-        UnknownEngine,
-        UnsupportedByEngine,
-        EngineUnavailable,
+        *PROMPT_ERRORS,
         InvalidOption,
         UnsupportedLocation,
         PreviewUnsupported,

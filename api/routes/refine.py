@@ -12,13 +12,10 @@ from api.deps import SUBMIT, QueueDep, SettingsDep, StorageDep, SubmissionsDep
 from api.examples import shown
 from api.middleware.problems import documented
 from api.storage_calls import StorageCalls
-from api.submissions import queued_response
+from api.submissions import CALLBACK_ERRORS, queued_response
 from shoal.client.schemas import RefinePlan, Versions
 from shoal.errors import (
-    CallbackForbidden,
-    CallbacksOff,
     EngineUnavailable,
-    InvalidCallback,
     InvalidEdit,
     InvalidPrompt,
     InvalidVisualPrompt,
@@ -51,9 +48,7 @@ REFUSALS = documented(
     InvalidVisualPrompt,
     UnsupportedByEngine,
     EngineUnavailable,
-    InvalidCallback,
-    CallbackForbidden,
-    CallbacksOff,
+    *CALLBACK_ERRORS,
     ResultNotFound,
     RedisUnavailable,
     StorageUnavailable,

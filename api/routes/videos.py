@@ -14,7 +14,7 @@ from api.deps import SUBMIT, QueueDep, ReaderDep, SettingsDep, StorageDep, Submi
 from api.examples import shown
 from api.json_response import ModelResponse
 from api.middleware.problems import documented
-from api.submissions import Submissions, queued_response
+from api.submissions import CALLBACK_ERRORS, PROMPT_ERRORS, Submissions, queued_response
 from shoal.client.schemas import (
     Attempts,
     Bulk,
@@ -25,14 +25,8 @@ from shoal.client.schemas import (
     Timeline,
 )
 from shoal.errors import (
-    CallbackForbidden,
-    CallbacksOff,
-    EngineUnavailable,
-    InvalidCallback,
     InvalidOption,
     InvalidOutput,
-    InvalidPrompt,
-    InvalidVisualPrompt,
     JobNotFound,
     LocationForbidden,
     QuotaExceeded,
@@ -40,11 +34,8 @@ from shoal.errors import (
     SourceNotFound,
     StateConflict,
     StorageUnavailable,
-    UnknownEngine,
     UnknownOutput,
-    UnknownPrompt,
     UnreadableRecord,
-    UnsupportedByEngine,
     UnsupportedLocation,
     UploadTooLarge,
     VideoTooLarge,
@@ -86,17 +77,10 @@ class ListQuery(Filter):
         SourceNotFound,
         LocationForbidden,
         UploadTooLarge,
-        InvalidPrompt,
-        InvalidVisualPrompt,
-        UnknownPrompt,
-        UnknownEngine,
+        *PROMPT_ERRORS,
         UnreadableRecord,
-        UnsupportedByEngine,
-        EngineUnavailable,
         InvalidOption,
-        InvalidCallback,
-        CallbackForbidden,
-        CallbacksOff,
+        *CALLBACK_ERRORS,
         UnknownOutput,
         InvalidOutput,
         UnsupportedLocation,
@@ -125,16 +109,9 @@ async def submit(
     dependencies=[SUBMIT],
     responses=shown(200, "A worker could do it.", {"valid": True})
     | documented(
-        InvalidPrompt,
-        InvalidVisualPrompt,
-        UnknownPrompt,
-        UnknownEngine,
-        UnsupportedByEngine,
-        EngineUnavailable,
+        *PROMPT_ERRORS,
         InvalidOption,
-        InvalidCallback,
-        CallbackForbidden,
-        CallbacksOff,
+        *CALLBACK_ERRORS,
         UnknownOutput,
         InvalidOutput,
         RedisUnavailable,

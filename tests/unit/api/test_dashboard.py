@@ -7,7 +7,7 @@ import pytest
 from api.dashboard import render
 from api.dashboard.chart import BARS_HEIGHT, HEIGHT, WIDTH, draw
 from api.dashboard.options import fields, outputs
-from api.routes.segments import finished_parts
+from api.routes.parts import finished_parts
 from shoal.model.job import JobSpec, Options, State
 from shoal.model.outputs import KINDS
 from shoal.model.record import Record, TimelineEvent

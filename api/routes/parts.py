@@ -1,4 +1,4 @@
-"""``/videos/{id}/parts``: the finished segments of a running video."""
+"""``/videos/{id}/parts``: the finished parts of a running video."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ router = APIRouter(prefix="/videos/{job_id}/parts", tags=["results"])
 
 @router.get(
     "",
-    responses=shown(200, "The finished segments.", examples.PARTS) | documented(JobNotFound),
+    responses=shown(200, "The finished parts.", examples.PARTS) | documented(JobNotFound),
 )
 def list_parts(job_id: str, queue: QueueDep) -> Parts:
-    """List the finished overlay segments of a job; empty when it has succeeded."""
+    """List the finished parts of the overlay of a job; empty when it has succeeded."""
     record = queue.records.get(job_id)
     return Parts(items=finished_parts(record, queue.records.timeline(job_id)))
 
@@ -49,14 +49,14 @@ async def read_part(
     settings: SettingsDep,
     conditions: ConditionsDep,
 ) -> Response:
-    """Download an overlay segment, an MP4 with the timestamps of the whole video."""
+    """Download a part of the overlay, an MP4 with the timestamps of the whole video."""
     record = await run_in_threadpool(queue.records.get, job_id)
     timeline = await run_in_threadpool(queue.records.timeline, job_id)
     parts = finished_parts(record, timeline)
     part = next((p for p in parts if p.number == number), None)
     if part is None:
         raise ResultNotFound(
-            f"the job has no segment {number}", hint="GET /videos/{id}/parts lists all segments."
+            f"the job has no part {number}", hint="GET /videos/{id}/parts lists all parts."
         )
     name = part_name(part.number, part.attempt, KIND)
     uri = parts_prefix(record.spec) + name
@@ -65,16 +65,16 @@ async def read_part(
         file = await calls.run(uri, storage.stat, uri)
         return await send(calls, storage, file, name, conditions)
     except SourceNotFound as error:
-        hint = "The results are complete, or the segment was replaced. List the segments again."
-        raise ResultNotFound(f"the segment no longer exists: {uri}", hint=hint) from error
+        hint = "The results are complete, or the part was replaced. List the parts again."
+        raise ResultNotFound(f"the part no longer exists: {uri}", hint=hint) from error
 
 
 def finished_parts(record: Record, events: Iterable[TimelineEvent]) -> list[PartFile]:
-    """The finished segments of a job, from its timeline; empty after they are deleted.
+    """The finished parts of a job, from its timeline; empty after they are deleted.
 
-    A resumed attempt replaces the segments after its checkpoint.
+    A resumed attempt replaces the parts after its checkpoint.
     """
-    if record.state in (State.SUCCEEDED, State.CANCELLED) or not has_segments(record):
+    if record.state in (State.SUCCEEDED, State.CANCELLED) or not has_parts(record):
         return []
     if record.spec.segment and record.spec.segment.role is Role.TRACK:
         return []  # it is drawn later
@@ -96,7 +96,7 @@ def finished_parts(record: Record, events: Iterable[TimelineEvent]) -> list[Part
     return [parts[number] for number in sorted(parts)]
 
 
-def has_segments(record: Record) -> bool:
-    """Whether the overlay is drawn while the video is tracked: only then can its segments play."""
+def has_parts(record: Record) -> bool:
+    """Whether the overlay is drawn while the video is tracked: only then can its parts play."""
     overlays = (each for each in record.spec.options.outputs if isinstance(each, Overlay))
     return any(not each.is_rendered for each in overlays)
