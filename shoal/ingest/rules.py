@@ -247,6 +247,8 @@ def load(path: Path, settings: Settings) -> Rules:
         raise InvalidRules([f"{path}: {error.strerror}"]) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidRules([f"{path.name}: {error}"]) from error
+    if not text.strip():  # as it also is for a moment while an editor writes it
+        raise InvalidRules([f"{path.name}: the file is empty; for no rules, leave a comment in it"])
     faults = [
         (_line(text, rf"\s*\[*\s*{re.escape(name)}\b"), f"unknown entry {name!r}")
         for name in document.keys() - {"rule"}

@@ -361,7 +361,9 @@ def test_what_is_really_there_is_seen(calm: Calm, tmp_path: Path) -> None:
     (parts / "00001-a1.state").touch()
     queue.redis.zadd(queue.leases_key, {case.done: 1.0})
     queue.redis.zrem("shoal:jobs:succeeded", case.done)
-    queue.redis.set("rq:execution:1", "", px=10**6)  # goes by itself
+    # These go by themselves: a key that expires, and the name of a worker that was killed.
+    queue.redis.set("rq:execution:1", "", px=10**6)
+    queue.redis.sadd("shoal:workers", "killed")
     found = gather(queue, calm.receiver, calm.settings, tmp_path)
     told = {str(each) for each in violations(found, case.ledger, case.reference)}
     assert told == {

@@ -79,7 +79,7 @@ def gather(queue: JobQueue, receiver: Receiver, settings: Settings, work: Path) 
         work: a folder for copies of results.
     """
     every: Any = queue.redis.keys("*")
-    keys = sorted(text(key) for key in every if not _lapses(queue.redis, text(key)))
+    keys = sorted(text(key) for key in every if not _lapses(queue.redis, text(key), queue.name))
     prefix = f"{queue.name}:job:"
     jobs = [key.removeprefix(prefix) for key in keys if key.startswith(prefix)]
     found = {job: queue.records.get(job) for job in jobs}
@@ -101,8 +101,12 @@ def gather(queue: JobQueue, receiver: Receiver, settings: Settings, work: Path) 
     )
 
 
-def _lapses(redis: Redis, key: str) -> bool:
-    """Whether it goes by itself. RQ's sets of workers do: the reaper removes who has lapsed."""
+def _lapses(redis: Redis, key: str, namespace: str) -> bool:
+    """Whether it goes by itself. Lists of workers do: who has lapsed is dropped by the next that
+    reads ours, and by the reaper from those of RQ."""
+    if key == f"{namespace}:workers":
+        names: Any = redis.smembers(key)
+        return all(redis.ttl(f"{namespace}:worker:{text(name)}") != -1 for name in names)
     if not key.startswith("rq:workers"):
         return bool(redis.ttl(key) != -1)
     members: Any = redis.smembers(key)

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from shoal.errors import InvalidRules
 from shoal.ingest import rules
 from shoal.ingest.decide import UploadedObject, judge
+from shoal.ingest.rules_file import RulesFile
 from shoal.model import globs
 from shoal.model.job import JobSpec
 from shoal.settings import Settings
@@ -42,6 +43,7 @@ HEAD = '[[rule]]\nbucket = "gs://in"\nprompts = ["person"]\n'
     ("text", "fault"),
     [
         ("[[rule]\n", "line 1"),
+        (" \n", "rules.toml: the file is empty"),
         ('[[rule]]\nbucket = "gs://in"\nprompts = []\n', "rules.toml:3: prompts: no prompt"),
         (HEAD + "[[rule]]\n" + 'bucket = "ftp://x"\n', "rules.toml:5: bucket: must have the form"),
         (HEAD + "colour = 1\n", "rules.toml:4: colour: Extra"),
@@ -75,6 +77,18 @@ def test_a_fault_is_named_with_its_line(tmp_path: Path, text: str, fault: str) -
     with pytest.raises(InvalidRules) as raised:
         rules.load(path, Settings(data_dir=tmp_path, callback_secret=(SECRET,)))
     assert any(fault in each for each in raised.value.faults), raised.value.faults
+
+
+def test_rules_stay_in_force_while_their_file_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text(HEAD + 'results = "gs://out"\n')
+    file = RulesFile(Settings(data_dir=tmp_path, rules=path))
+    path.write_text("")  # as an editor does first
+    assert [rule.name for rule in file.current().items] == ["rule 1"]
+    assert "the file is empty" in str(file.fault)
+    path.write_text("# none for now\n")
+    assert not file.current().items
+    assert file.fault is None
 
 
 def test_a_callback_needs_a_secret(tmp_path: Path) -> None:
