@@ -43,7 +43,7 @@ def check(
     json: Json = False,
 ) -> None:
     """Validate the rules file, or show how it applies to an upload. Works without an API."""
-    from shoal.ingest.rules import load
+    from shoal.ingest.rules_file import load
 
     if file is None:
         raise InvalidRules(["no rules file: use --rules or set SHOAL_RULES"])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from shoal.errors import InvalidRules, RedisUnavailable
-from shoal.ingest.rules import load
+from shoal.ingest.rules_file import load
 from shoal.queue.connection import connect
 from shoal.settings import Settings
 from tests.ports import free_port

@@ -8,9 +8,8 @@ import pytest
 from pydantic import SecretStr
 
 from shoal.errors import InvalidRules
-from shoal.ingest import rules
 from shoal.ingest.decide import UploadedObject, judge
-from shoal.ingest.rules_file import RulesFile
+from shoal.ingest.rules_file import RulesFile, load
 from shoal.model import globs
 from shoal.model.job import JobSpec
 from shoal.settings import Settings
@@ -75,7 +74,7 @@ def test_a_fault_is_named_with_its_line(tmp_path: Path, text: str, fault: str) -
     path = tmp_path / "rules.toml"
     path.write_text(text)
     with pytest.raises(InvalidRules) as raised:
-        rules.load(path, Settings(data_dir=tmp_path, callback_secret=(SECRET,)))
+        load(path, Settings(data_dir=tmp_path, callback_secret=(SECRET,)))
     assert any(fault in each for each in raised.value.faults), raised.value.faults
 
 
@@ -95,8 +94,8 @@ def test_a_callback_needs_a_secret(tmp_path: Path) -> None:
     path = tmp_path / "rules.toml"
     path.write_text(HEAD + 'results = "gs://out"\ncallback = "https://example.com/hook"\n')
     with pytest.raises(InvalidRules, match="SHOAL_CALLBACK_SECRET is not set"):
-        rules.load(path, Settings(data_dir=tmp_path))
-    loaded = rules.load(path, Settings(data_dir=tmp_path, callback_secret=(SECRET,)))
+        load(path, Settings(data_dir=tmp_path))
+    loaded = load(path, Settings(data_dir=tmp_path, callback_secret=(SECRET,)))
     assert loaded.callback_of("gs://in/a.mp4") == "https://example.com/hook"
     assert loaded.callback_of("gs://elsewhere/a.mp4") == ""
 
@@ -110,7 +109,7 @@ def test_exemplars_and_track_fps_of_a_rule_are_those_of_its_jobs(tmp_path: Path)
         '[[rule.objects]]\nlabel = "gate"\nframe = 0\nbox = [0, 0, 9, 9]\n'
     )
     settings = Settings(data_dir=tmp_path)
-    loaded = rules.load(path, settings)
+    loaded = load(path, settings)
     for metadata, prompts in ({}, ()), ({"shoal-prompts": "boat, ship"}, ("boat", "ship")):
         upload = UploadedObject("gs://in/a.mp4", "1", 9, metadata=metadata)
         job = judge(upload, loaded, settings)
@@ -125,7 +124,7 @@ def test_the_first_match_wins(tmp_path: Path) -> None:
     path = tmp_path / "rules.toml"
     narrow = HEAD + 'name = "narrow"\nkey = "soccer/**"\nresults = "gs://out"\n'
     path.write_text(narrow + HEAD + 'name = "wide"\nresults = "gs://out"\n')
-    loaded = rules.load(path, Settings(data_dir=tmp_path))
+    loaded = load(path, Settings(data_dir=tmp_path))
     found = [loaded.find(f"gs://in/{key}") for key in ("soccer/a.mp4", "a.mp4")]
     assert [rule and rule.name for rule in found] == ["narrow", "wide"]
     assert loaded.find("gs://other/a.mp4") is None
