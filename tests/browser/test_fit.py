@@ -15,6 +15,7 @@ from shoal.queue.stats import Sample
 from shoal.queue.workers import announce
 from shoal.settings import Settings
 from tests.browser.conftest import WAIT_MS
+from tests.browser.fit import fits
 from tests.conftest import SubmitClip
 from tests.serving import take, write_video
 
@@ -53,14 +54,14 @@ def test_nothing_sticks_out(
     videos = [f"/ui/videos/{job_id}" for job_id in jobs[::3]]
     for address in ("/ui", "/ui/videos", *videos, "/ui/new"):
         assert page.goto(address).ok, address  # type: ignore[union-attr]
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, address
+        fits(page, width, address)
     page.goto("/ui")
     expect(page.locator("#workers tbody tr")).to_have_count(len(NAMES))
     expect(page.locator("#failures .items li")).to_have_count(len(NAMES))
     expect(page.locator("#chart svg.chart")).to_be_visible()
     connection = page.locator("#connection")
     connection.evaluate("it => { it.textContent = 'no connection, trying again' }")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    fits(page, width)
 
 
 def start_work(queue: JobQueue, worker: str, frames_expected: int) -> None:

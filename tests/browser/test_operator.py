@@ -19,6 +19,7 @@ from shoal.model.job import State
 from shoal.queue.queue import JobQueue
 from shoal.settings import Settings
 from tests.browser.conftest import WAIT_MS
+from tests.browser.fit import fits
 from tests.conftest import SubmitClip
 from tests.receiver import Receiver
 from tests.running import Processes, eventually
@@ -178,5 +179,5 @@ def test_nothing_sticks_out(
         f"/rq/jobs/{job_id}",
     ):
         page.goto(address)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, address
+        fits(page, width, address)
         assert page.locator("main img").count() == 0, address

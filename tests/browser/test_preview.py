@@ -11,6 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from shoal.client import Client
 from tests.browser.conftest import WAIT_MS, Watch
+from tests.browser.fit import fits
 from tests.browser.pages.test_accessibility import violations_here
 from tests.running import Processes, eventually
 
@@ -266,4 +267,4 @@ def test_every_state_of_the_step_is_accessible_and_fits(
     assert not found, "\n".join(found)
     for width in (375, 390, 768, 1280, 1920):
         page.set_viewport_size({"width": width, "height": 800})
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        fits(page, width)

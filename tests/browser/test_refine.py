@@ -13,6 +13,7 @@ from shoal.client import Client
 from shoal.model.job import State
 from tests import media
 from tests.browser.conftest import WAIT_MS, Watch
+from tests.browser.fit import fits
 from tests.running import ROOT, Processes, eventually
 
 expect.set_options(timeout=WAIT_MS)
@@ -71,7 +72,7 @@ def test_a_merge_from_the_picture_makes_a_version_that_can_be_compared(
     page.get_by_role("button", name="Rename").click()
     expect(page.locator("#edit-changes li")).to_have_count(2)
     expect(page.locator("#edit-plan")).to_contain_text("Needs no model")
-    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    fits(page, 390)
     page.get_by_role("button", name="Make new version").click()
     page.wait_for_url(lambda url: base.id not in url)
     job_id = page.url.rpartition("/")[2]

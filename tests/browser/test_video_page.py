@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 
 from shoal.client import Client
 from tests.browser.conftest import WAIT_MS
+from tests.browser.fit import fits
 from tests.running import Processes, eventually
 
 expect.set_options(timeout=WAIT_MS)
@@ -33,7 +34,7 @@ def test_crops_are_a_contact_sheet(
     eventually(lambda: picture.evaluate(NATURAL)[0] > 0, "the picture")
     width, height = picture.evaluate(NATURAL)
     assert height > width / 8  # a row has a caption over its pictures
-    assert page.evaluate("document.documentElement.scrollWidth") == 375
+    fits(page, 375)
     expect(page.locator("#outcome")).to_contain_text("crops (per object 8)")
     # The first update of a connection tells all again: what is the same stays as it is.
     picture.evaluate("image => { image.isKept = true; document.querySelector('h1').remove() }")

@@ -203,7 +203,8 @@ def imported_modules(path: Path) -> set[str]:
 
 
 def test_files_that_the_architecture_names_exist() -> None:
-    named = set(re.findall(r"`([\w./-]+\.(?:py|toml|md))`", (ROOT / "ARCHITECTURE.md").read_text()))
+    pages = [(ROOT / name).read_text() for name in ("ARCHITECTURE.md", "docs/internals.md")]
+    named = set(re.findall(r"`([\w./-]+\.(?:py|toml|md))`", "".join(pages)))
     known = {f"/{path.relative_to(ROOT)}" for path in ROOT.glob("*.*")}
     for room in ("shoal", "api", "worker", "deploy", "tests", "benchmarks", "docs"):
         known |= {f"/{path.relative_to(ROOT)}" for path in (ROOT / room).rglob("*.*")}

@@ -11,6 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from shoal.client import Client
 from tests.browser.conftest import WAIT_MS, Watch
+from tests.browser.fit import fits
 from tests.browser.pages.test_accessibility import violations_here
 from tests.running import Processes, eventually
 
@@ -97,7 +98,7 @@ def test_the_selected_object_has_a_bar(page: Page, job: str) -> None:
     found = list(violations_here(page, "the dialog of clips"))
     assert not found, "\n".join(found)
     page.set_viewport_size({"width": 390, "height": 800})
-    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    fits(page, 390)
     page.keyboard.press("Escape")
     bar.get_by_role("button", name="Show").click()
     expect(page.get_by_label("Show #2 in the player")).to_be_checked()

@@ -16,6 +16,7 @@ from shoal.queue.queue import JobQueue
 from shoal.results.layout import result_uri, summary_name
 from shoal.settings import Settings
 from tests.browser.conftest import WAIT_MS
+from tests.browser.fit import fits
 from tests.running import Processes, eventually
 from tests.serving import take, write_video
 
@@ -194,7 +195,7 @@ def test_long_words_and_other_scripts_fit(
     )
     for address in (f"/ui/videos/{job}", f"/ui/videos/{done}", "/ui/videos", "/ui", "/rq"):
         page.goto(address)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, address
+        fits(page, width, address)
     page.goto(f"/ui/videos/{job}")
     line = page.locator(".prompts li", has_text=ARABIC)
     word, count = line.locator("bdi").bounding_box(), line.locator("strong").bounding_box()
