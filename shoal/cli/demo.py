@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import typer
 from rich.console import Console
@@ -64,10 +64,9 @@ def demo(
             raise typer.Exit(Exit.FAILED)
         _show(record)
         if keep:
-            shown = next((name for name in record.results if name.endswith(".mp4")), "")
             output.err.print(f"Still running at {stack.url}; press Ctrl-C to stop. In a browser:")
-            url = f"{stack.url}/videos/{record.id}/results/{quote(shown)}"
-            output.err.print(f"  results    {url}")
+            output.err.print(f"  results    {stack.url}/ui/videos/{record.id}")
+            output.err.print(f"  another    {stack.url}/ui/new")
             output.err.print(f"  API docs   {stack.url}/docs")
             serve(stack, log)
 
