@@ -305,7 +305,7 @@ class Parent:
         with redis_errors():
             drain = announce(self.queue.redis, self.queue.name, self.info, self.settings.lease_s)
             if drain and not self.info.draining:
-                log.info("asked to drain")
+                log.info("asked to drain, or the pool was scaled to 0")
                 self.info.draining = True
             self.mirror.beat()
             self.queue.release_due()

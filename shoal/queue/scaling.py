@@ -57,17 +57,24 @@ def _decision(fields: dict[bytes, bytes]) -> ScalingDecision:
 
 
 def set_cap(redis: Redis, namespace: str, cap: int | None) -> None:
-    """Change the most machines there may be; ``None``: what the autoscaler was started with."""
+    """Change the most machines there may be; ``None``: what the autoscaler was started with.
+
+    With 0 all of SkyPilot's workers drain, those that are just starting as well.
+    """
     if cap is None:
-        redis.delete(f"{namespace}:scaling:cap")
+        redis.delete(cap_key(namespace))
     else:
-        redis.set(f"{namespace}:scaling:cap", cap)
+        redis.set(cap_key(namespace), cap)
 
 
 def read_cap(redis: Redis, namespace: str) -> int | None:
-    found = redis.get(f"{namespace}:scaling:cap")
+    found = redis.get(cap_key(namespace))
     caps = readable("scaling", [("cap", found)] if found else [], int)
     return caps[0][1] if caps else None
+
+
+def cap_key(namespace: str) -> str:
+    return f"{namespace}:scaling:cap"
 
 
 def leader_key(namespace: str) -> str:

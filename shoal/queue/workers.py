@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 from shoal.errors import WorkerNotFound
 from shoal.model.record import encode_field, text
 from shoal.model.worker import WorkerInfo
+from shoal.queue.scaling import cap_key
 from shoal.queue.unreadable import readable
 
 if TYPE_CHECKING:  # the client reads these models and needs no Redis
     from redis import Redis
 
+OF_SKYPILOT = re.compile(r"sky\d+-")  # see ``unique_name``
 DRAIN_KEPT_S = 7 * 24 * 3600  # longer than any worker is frozen or works on its last video
 
 
@@ -35,7 +37,8 @@ def announce(redis: Redis, namespace: str, worker: WorkerInfo, ttl_s: float) -> 
     """Write what a worker is and does; it is forgotten ``ttl_s`` seconds later.
 
     Returns:
-        Whether it was asked to drain.
+        Whether it is to drain: it was asked to, or it is SkyPilot's and the pool was scaled to 0,
+        maybe before it started.
     """
     fields: dict[Any, Any] = {k: encode_field(v) for k, v in worker.model_dump().items()}
     pipe = redis.pipeline()
@@ -44,7 +47,9 @@ def announce(redis: Redis, namespace: str, worker: WorkerInfo, ttl_s: float) -> 
     pipe.pexpire(_key(namespace, worker.name), int(ttl_s * 1000))
     pipe.sismember(_draining_key(namespace), worker.name)
     pipe.exists(_note_key(namespace, worker.name))
-    return any(pipe.execute()[-2:])
+    pipe.get(cap_key(namespace))
+    *_, asked, noted, cap = pipe.execute()
+    return bool(asked or noted or _is_scaled_away(worker.name, cap))
 
 
 def ask_to_drain(redis: Redis, namespace: str, name: str) -> WorkerInfo:
@@ -86,12 +91,19 @@ def list_workers(redis: Redis, namespace: str) -> list[WorkerInfo]:
     if gone:
         redis.srem(_names_key(namespace), *gone)
         redis.srem(_draining_key(namespace), *gone)  # the note stays: it may only be frozen
-    asked = {text(name) for name in redis.smembers(_draining_key(namespace))}
+    pipe.smembers(_draining_key(namespace))
+    pipe.get(cap_key(namespace))
+    members, cap = pipe.execute()
+    asked = {text(name) for name in members}
     there = ((name, fields) for name, fields in found.items() if fields)
     workers = [worker for _, worker in readable("worker", there, _worker)]
-    for worker in workers:
-        worker.draining |= worker.name in asked  # before its next beat says so
+    for worker in workers:  # before its next beat says so
+        worker.draining |= worker.name in asked or _is_scaled_away(worker.name, cap)
     return workers
+
+
+def _is_scaled_away(name: str, cap: bytes | None) -> bool:
+    return cap == b"0" and bool(OF_SKYPILOT.match(name))
 
 
 def _worker(fields: Mapping[bytes, bytes]) -> WorkerInfo:

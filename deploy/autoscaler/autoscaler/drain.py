@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from shoal.errors import WorkerNotFound
 from shoal.model.worker import WorkerInfo
 from shoal.queue.queue import JobQueue
 from shoal.queue.workers import ask_to_drain, list_workers
-
-OF_SKYPILOT = re.compile(r"sky\d+-")  # see ``shoal.queue.workers.unique_name``
 
 
 def surplus(queue: JobQueue, consumers: Sequence[str], count: int) -> int:
@@ -28,12 +25,6 @@ def surplus(queue: JobQueue, consumers: Sequence[str], count: int) -> int:
     chosen = sorted(filter(None, crews), key=_reluctance)[:count]
     _ask(queue, [worker for crew in chosen for worker in crew])
     return len(chosen)
-
-
-def everyone(queue: JobQueue) -> None:
-    """Ask the workers of all of SkyPilot's consumers to drain. They are known by their names."""
-    workers = list_workers(queue.redis, queue.name)
-    _ask(queue, [worker for worker in workers if OF_SKYPILOT.match(worker.name)])
 
 
 def _ask(queue: JobQueue, workers: Sequence[WorkerInfo]) -> None:

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 from redis import Redis
 
-from autoscaler import drain
 from autoscaler.deployment import Deployment, Offer, as_yaml, check_values, read_secrets
 from autoscaler.launchers.base import ConsumerState, Fleet
 from autoscaler.launchers.skypilot import SkyLauncher, find_pool
@@ -130,8 +129,6 @@ def scale(
     queue = open_queue(get_settings(), _redis())
     with redis_errors():
         scaling.set_cap(queue.redis, queue.name, cap)
-        if cap == 0:
-            drain.everyone(queue)  # the controller's next look may be a minute away
     output.suggest(
         f"at most {cap} machines from the controller's next look on; consumers beyond end after "
         "their video, and idle machines some minutes later"

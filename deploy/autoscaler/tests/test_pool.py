@@ -184,6 +184,11 @@ def test_scaled_to_zero_the_consumers_drain_at_once(server: Server, redis: Redis
     assert shoal_pool("scale", "0").exit_code == 0
     draining = [worker.name for worker in list_workers(redis, "shoal") if worker.draining]
     assert draining == ["sky7-machine-12-0a1b2c3d"]
+    # One that was on its way meanwhile learns of it before it takes a video.
+    late = WorkerInfo(name="sky8-machine-9-0a1b2c3d", host="machine", pid=9, started_at=0)
+    assert announce(redis, "shoal", late, 60)
+    assert shoal_pool("scale", "1").exit_code == 0
+    assert not announce(redis, "shoal", late, 60)
 
 
 def test_skypilot_does_not_take_over_the_log() -> None:
