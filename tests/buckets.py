@@ -31,7 +31,7 @@ def _running(command: list[str], url: str, log: Path, **env: str) -> Iterator[No
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, env=os.environ | env)
     try:
-        eventually(lambda: _answers(url), f"{command[0]} to answer")
+        eventually(lambda: _answers(url), f"{command[0]} to answer", timeout_s=180)
         yield
     finally:
         process.kill()

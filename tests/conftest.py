@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
@@ -36,6 +37,9 @@ LONGEST = [TESTS / name for name in ("browser", "chaos", "deploy", "processes", 
 
 @pytest.hookimpl(tryfirst=True)  # -m looks at the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ids = Counter(item.nodeid for item in items)
+    if twice := [name for name, times in ids.items() if times > 1]:
+        raise pytest.UsageError(f"pytest-xdist would run only one of those named {twice[0]}")
     for item in items:
         if item.path.is_relative_to(TESTS / "unit") and not item.get_closest_marker("slow"):
             item.add_marker("fast")
@@ -103,7 +107,7 @@ def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server = subprocess.Popen([*command, "--dir", str(folder)], stdout=log, stderr=log)
     try:
         url = f"redis://127.0.0.1:{port}/0"
-        connect(Settings(redis_url=url), attempts_s=20).close()
+        connect(Settings(redis_url=url), attempts_s=60).close()
         yield url
     finally:
         server.kill()

@@ -240,6 +240,7 @@ class HoggingOnce(Fake):
             for _ in range(256):
                 bites.append(np.ones(4 << 20, np.uint8))
                 time.sleep(0.02)
+            time.sleep(60)  # it is killed before that, also by a parent that stood still
 
 
 class Chatty(Fake):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import redis
@@ -25,6 +26,7 @@ class Losses:
         self.error: Exception = redis.ConnectionError("Connection closed by server.")
         self.replies = 0
         self.armed = False
+        self._counting = threading.Lock()  # threads share it: one reply is lost, and not two
 
     def arm(self, lose: int | None) -> None:
         self.lose, self.replies, self.armed = lose, 0, True
@@ -33,10 +35,11 @@ class Losses:
         self.armed = False
 
     def next_is_lost(self) -> bool:
-        if not self.armed:
-            return False
-        self.replies += 1
-        return self.replies - 1 == self.lose
+        with self._counting:
+            if not self.armed:
+                return False
+            self.replies += 1
+            return self.replies - 1 == self.lose
 
 
 def lossy(url: str, losses: Losses) -> Redis:

@@ -22,11 +22,14 @@ from shoal.settings import Settings
 ROOT = Path(__file__).parent.parent
 
 
-def eventually(condition: Callable[[], object], what: str, timeout_s: float = 60) -> None:
+def eventually(condition: Callable[[], object], what: str, timeout_s: float = 120) -> None:
     """Wait until ``condition`` holds; fail with ``what`` was waited for."""
     deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {timeout_s} s in vain: {what}"
+    while True:
+        is_last = time.monotonic() >= deadline  # looked at before: this process may stand still
+        if condition():
+            return
+        assert not is_last, f"waited {timeout_s} s in vain: {what}"
         time.sleep(0.05)
 
 
@@ -77,7 +80,7 @@ class Processes:
         found = list_workers(self.queue.redis, self.queue.name)
         return [worker for worker in found if worker.state == "idle"]
 
-    def wait_state(self, job_id: str, *states: str, timeout_s: float = 60) -> Record:
+    def wait_state(self, job_id: str, *states: str, timeout_s: float = 120) -> Record:
         eventually(
             lambda: self.queue.records.get(job_id).state in states,
             f"job to be {' or '.join(states)}",
@@ -130,8 +133,8 @@ def descendants(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
 
 
 def model_process(worker: subprocess.Popen[bytes]) -> psutil.Process:
-    """The worker's one child."""
-    (child,) = descendants(worker)
+    """The worker's one child; it may have some of its own for a moment."""
+    (child,) = psutil.Process(worker.pid).children()
     return child
 
 

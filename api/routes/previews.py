@@ -25,6 +25,7 @@ from shoal.errors import (
     StorageUnavailable,
     UnreadableRecord,
     UnsupportedLocation,
+    UploadTooLarge,
     VideoTooLarge,
 )
 from shoal.model.preview import Preview, PreviewRequest
@@ -44,6 +45,7 @@ router = APIRouter(prefix="/previews", tags=["previews"])
     | documented(
         SourceNotFound,
         LocationForbidden,
+        UploadTooLarge,
         *PROMPT_ERRORS,
         InvalidOption,
         UnsupportedLocation,

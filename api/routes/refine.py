@@ -26,6 +26,7 @@ from shoal.errors import (
     StorageUnavailable,
     UnknownObject,
     UnsupportedByEngine,
+    UploadTooLarge,
 )
 from shoal.ingest.refine import Refinement, check_base, refine as make_refinement
 from shoal.ingest.submissions import check_workers
@@ -42,6 +43,7 @@ router = APIRouter(prefix="/videos/{job_id}", tags=["videos"])
 REFUSALS = documented(
     JobNotFound,
     StateConflict,
+    UploadTooLarge,
     InvalidEdit,
     UnknownObject,
     InvalidPrompt,

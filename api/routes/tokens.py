@@ -12,7 +12,7 @@ from api.examples import shown
 from api.middleware.problems import documented
 from api.middleware.token_cache import TokenCache
 from shoal.client.schemas import NewToken, TokenRequest, Tokens
-from shoal.errors import TokenExists, TokenNotFound, TokensOff
+from shoal.errors import TokenExists, TokenNotFound, TokensOff, UploadTooLarge
 from shoal.model.token import Token
 from shoal.queue.tokens import TokenStore
 
@@ -42,7 +42,7 @@ def list_tokens(store: StoreDep) -> Tokens:
     "",
     status_code=201,
     responses=shown(201, "Created. The secret cannot be retrieved again.", examples.NEW_TOKEN)
-    | documented(TokenExists, TokensOff),
+    | documented(TokenExists, TokensOff, UploadTooLarge),
 )
 def create_token(
     wanted: TokenRequest, request: Request, response: Response, store: StoreDep, known: KnownDep

@@ -109,6 +109,7 @@ async def submit(
     dependencies=[SUBMIT],
     responses=shown(200, "A worker could do it.", {"valid": True})
     | documented(
+        UploadTooLarge,
         *PROMPT_ERRORS,
         InvalidOption,
         *CALLBACK_ERRORS,
@@ -139,7 +140,8 @@ def list_videos(
 @router.post(
     "/bulk",
     dependencies=[SUBMIT],
-    responses=shown(200, "The result of this call.", examples.BULK_RESULT),
+    responses=shown(200, "The result of this call.", examples.BULK_RESULT)
+    | documented(UploadTooLarge),
 )
 def bulk(
     request: Annotated[Bulk, Body(examples=[examples.BULK])],
@@ -261,7 +263,7 @@ def retry(job_id: str, queue: QueueDep) -> Record:
     "/{job_id}/priority",
     dependencies=[SUBMIT],
     responses=shown(200, "The job.", examples.QUEUED | {"priority": "front"})
-    | documented(JobNotFound, StateConflict),
+    | documented(JobNotFound, StateConflict, UploadTooLarge),
 )
 def prioritise(
     job_id: str,

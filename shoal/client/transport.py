@@ -18,7 +18,7 @@ CHUNK = 1 << 20
 LOCAL = re.compile(r"https?://(127\.0\.0\.1|localhost|\[::1\])(:|/|$)")
 TIMEOUT = httpx.Timeout(60, connect=5)
 PATIENCE_S = 60.0  # how long 'watch' waits for an unreachable API or Redis
-RATE_S = 61.0  # how long a rate-limited request is repeated: the rate is per minute
+RATE_S = 61.0  # how long a request is repeated after the first 429: the rate is per minute
 
 OnBytes = Callable[[int, int], object]  # bytes so far, total bytes
 Model = TypeVar("Model", bound=BaseModel)
@@ -47,7 +47,7 @@ class Transport:
             path: path and query below the URL of the API.
             request: arguments of ``httpx.Client.request``. ``content`` is not sent twice.
         """
-        deadline = time.monotonic() + RATE_S
+        deadline: float | None = None
         while True:
             with self._unreachable():
                 response = self._http.request(method, self.url + path, **request)
@@ -55,6 +55,7 @@ class Transport:
             patient = (
                 response.status_code == 429 and wait_s.isdecimal() and "content" not in request
             )
+            deadline = deadline or time.monotonic() + RATE_S
             if not patient or time.monotonic() + int(wait_s) > deadline:
                 _raise_for_problem(response)
                 return response

@@ -138,7 +138,7 @@ class UnusedUploads:
         deleted = Deleted()
         if self._settings.is_upload(uri) and not self._is_used(uri):
             deleted = erase_upload(uri, self._queue, self._settings)
-        self._queue.redis.zrem(self._key, uri)
-        if deleted.files:
+        is_ours = self._queue.redis.zrem(self._key, uri)  # or another API's, which counts it
+        if deleted.files and is_ours:
             count(self._queue, "uploads", deleted)
             log.info("upload %s: deleted, %d bytes that no job used", uri, deleted.size)

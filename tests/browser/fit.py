@@ -12,5 +12,5 @@ def fits(page: Page, width: int, what: str = "the page") -> None:
     eventually(
         lambda: page.evaluate("document.documentElement.scrollWidth") <= width,
         f"{what} to fit {width} pixels",
-        timeout_s=10,
+        timeout_s=60,
     )

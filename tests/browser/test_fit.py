@@ -25,11 +25,6 @@ NAMES = ("a-long-name-" * 12, "without_a_place_to_break" * 6, "shoal-pool-spot-u
 LEASE_S = 600  # the workers here beat once
 
 
-@pytest.fixture
-def settings(settings: Settings) -> Settings:
-    return settings.model_copy(update={"lease_s": LEASE_S})
-
-
 @pytest.mark.parametrize("width", [375, 390, 768, 1024, 1280, 1920])
 def test_nothing_sticks_out(
     page: Page,

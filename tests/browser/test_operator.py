@@ -70,8 +70,9 @@ def test_a_callback_is_sent_again(
     expect(page.locator("#rows")).to_contain_text("HTTP 410")
     page.get_by_role("button", name="Resend").click()
     expect(page.locator("#rows .badge")).to_have_text("delivered")
-    first, again = (dict(headers)["webhook-id"] for headers, _ in receiver.got)
-    assert first == again
+    ids = [headers["webhook-id"] for headers, _ in receiver.got]
+    assert len(ids) >= 2  # where an answer comes late it is sent once more
+    assert len(set(ids)) == 1
     page.get_by_text("Payload").click()
     expect(page.locator("#rows pre").first).to_contain_text('"type": "video.cancelled"')
     page.get_by_role("link", name="Failed").click()
@@ -161,7 +162,7 @@ def test_nothing_sticks_out(
     evil = "<img src=x onerror=alert(1)>"
     uri = write_video(settings, f"{long}.mp4").as_uri()
     batch = client.batches.submit("person", uris=[uri], name=evil + long)
-    eventually(lambda: client.batches.get(batch.id).videos == 1, "the video")
+    eventually(lambda: len(waiting(queue)) == 1, "the video to be queued")
     SkippedLog(queue.redis, queue.name).note("gcs", [Skip(f"gs://b/{evil}{long}", Reason.GONE)])
     (job_id,) = waiting(queue)
     queue.redis.lpush(queue.rq.key, evil + long)

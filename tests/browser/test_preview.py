@@ -40,7 +40,8 @@ def previewed(page: Page, clip: Path, prompts: str = "person, bicycle") -> Locat
     """The frames of a preview that is complete."""
     page.goto("/ui/new")
     page.set_input_files("#file", clip)
-    page.fill("#prompts", prompts)
+    with page.expect_response(lambda answer: "/engines?prompt=" in answer.url):
+        page.fill("#prompts", prompts)  # what the engine can do is known before it is asked
     page.click("#preview-run")
     expect(page.locator("#preview-run")).to_have_text("Preview again")
     stills = page.locator(".still")
@@ -121,7 +122,8 @@ def test_without_a_worker_the_page_says_so_and_uploads_once(
     page.set_input_files("#file", sample_clip)
     page.fill("#prompts", "person")
     for _ in range(2):
-        page.click("#preview-run")
+        with page.expect_response("**/previews"):
+            page.click("#preview-run")
         expect(page.locator("#problem")).to_contain_text("no worker is connected")
     assert len(sent) == 1
     watch.faults.clear()  # Chromium's notes of the refusals

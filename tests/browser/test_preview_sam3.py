@@ -41,6 +41,7 @@ def drag(page: Page, canvas: Locator, x0: int, y0: int, x1: int, y1: int) -> Non
     page.mouse.up()
 
 
+@pytest.mark.timeout(900)  # a model at work on a machine that may be slow
 def test_threshold_point_box_and_exemplars(
     page: Page,
     client: Client,
@@ -49,7 +50,7 @@ def test_threshold_point_box_and_exemplars(
     environment: dict[str, str],
 ) -> None:
     processes.worker("sam3", **environment)
-    eventually(processes.idle_workers, "the worker", 120)
+    eventually(processes.idle_workers, "the worker", 240)
     stills = previewed(page, sample_clip, "a car")
     canvas = stills.nth(0).locator("canvas")
     expect(stills.nth(0)).to_contain_text("× a car")

@@ -22,6 +22,12 @@ SOURCE = "video => new URL(video.src).pathname"
 PAINTED = """canvas => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height)
   .data.some((value) => value > 0)"""
 WIDTH = 640  # of the clip, in pixels
+IS_FITTED = """canvas => {
+  const video = document.querySelector("#stage video");
+  const { videoWidth: width, videoHeight: height } = video;
+  const ratio = Math.min(video.clientWidth / width, video.clientHeight / height);
+  return Math.abs(canvas.clientWidth - width * ratio) < 2;
+}"""
 
 
 def edited(page: Page, job_id: str) -> Locator:
@@ -34,8 +40,11 @@ def edited(page: Page, job_id: str) -> Locator:
 
 
 def loaded(page: Page) -> None:
+    """The first update, which tells all again, has come as well, and the canvas has its place."""
+    expect(page.locator("#connection")).to_have_text("live")
     video = page.locator("#stage video")
     eventually(lambda: video.evaluate("video => video.readyState >= 2"), "the video")
+    eventually(lambda: page.locator("#marks").evaluate(IS_FITTED), "the canvas over the picture")
 
 
 def show(page: Page, seconds: float, frame: int) -> None:

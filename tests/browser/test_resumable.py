@@ -48,8 +48,8 @@ def test_an_upload_continues_after_a_fault_and_in_a_new_page(
     while len(starts) < 2:  # it tries again by itself
         page.wait_for_timeout(50)
     location = page.evaluate("() => JSON.parse(Object.values(localStorage)[0]).uploadUrl")
+    page.reload()  # as if it had been closed; it would go on if it were not refused until then
     page.unroute(pattern, refuse)
-    page.reload()  # as if it had been closed
     with page.expect_request(lambda request: request.method == "PATCH") as sent:
         choose(page, path)
     assert sent.value.url.endswith(location)
@@ -114,7 +114,7 @@ def test_several_files_become_one_batch_as_the_command_line_would_make(
     page.fill("[name=max_objects]", "5")
     page.get_by_role("button", name="Submit").click()
     page.wait_for_url(re.compile("/ui/batches/"))
-    page.wait_for_function("() => document.querySelector('h1').textContent.includes('a.mp4')")
+    expect(page.locator("h1")).to_contain_text("a.mp4")
     batch = the_batch(client)
     assert (batch.name, batch.uris, batch.prompts) == ("a.mp4 and 2 more", 3, ["person", "ball"])
     assert (batch.priority, batch.options.max_objects) == ("high", 5)

@@ -43,7 +43,7 @@ def test_crops_are_a_contact_sheet(
     assert picture.evaluate("image => image.isKept")
     with page.context.expect_page() as opened:
         picture.click()
-    whole = httpx.get(opened.value.url)
+    whole = httpx.get(opened.value.url, timeout=60)
     assert whole.headers["Content-Type"] == "image/jpeg"
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 SLOT = "SHOAL_CHAOS_SLOT"  # environment variable: the worker's slot
+BOOKS = "SHOAL_CHAOS_BOOKS_S"  # another: how long the end of a worker's process may take
 POLL_S = 0.005
 
 

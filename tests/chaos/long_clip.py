@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -67,13 +67,26 @@ class LongClip:
     """Runs a video twice: straight, and struck."""
 
     def __init__(
-        self, processes: Processes, engine: str, env: Mapping[str, str], limit_s: float
+        self,
+        processes: Processes,
+        engine: str,
+        env: Mapping[str, str],
+        limit_s: float,
+        let_go: Callable[[], None] = lambda: None,
+        hold_back: Callable[[], None] = lambda: None,
     ) -> None:
+        """
+        Args:
+            let_go: called when nothing is to fall any more: in the straight run from the start.
+            hold_back: called before the other one.
+        """
         self.processes = processes
         self.queue = processes.queue
         self.engine = engine
         self.env = env
         self.limit_s = limit_s
+        self.let_go = let_go
+        self.hold_back = hold_back
 
     def run(
         self,
@@ -93,12 +106,14 @@ class LongClip:
         """
         self.processes.api()
         worker = self._start()
+        self.let_go()
         straight, straight_s = self._straight(video, sample_fps)
         frames = straight.summary["frames_processed"]
         order = chance.sample(kinds, len(kinds))
         points = sorted(chance.sample(range(2, int(frames * until)), len(kinds)))
         again = video.with_name(f"again-{video.name}")
         again.write_bytes(video.read_bytes())
+        self.hold_back()
         began = time.monotonic()
         job_id = self._submit(again, sample_fps)
         blows = []
@@ -109,6 +124,7 @@ class LongClip:
                 break
             blows.append((kind, record.progress.frames))
             worker = self._strike(worker, kind)
+        self.let_go()
         record = self._done(job_id)
         interrupted_s = time.monotonic() - began
         resumed = [

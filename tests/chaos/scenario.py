@@ -183,9 +183,9 @@ class Scenario:
     def _check_leftovers(self) -> None:
         queue, settings = self.stack.queue, self.stack.settings
         if not self._may_keep_parts():
-            storage = storage_for(self.record().spec.results, settings)
-            parts = list(storage.entries(parts_prefix(self.record().spec)))
-            assert not parts, f"parts are left: {parts}"
+            spec = self.record().spec
+            storage, prefix = storage_for(spec.results, settings), parts_prefix(spec)
+            eventually(lambda: not list(storage.entries(prefix)), "no parts to be left", WAIT_S)
         alive = {worker.process.pid for worker in self.stack.workers}
         folders = list(settings.work_dir.iterdir())
         assert len(folders) == len(alive), f"work directories are left: {folders}"

@@ -17,7 +17,7 @@ from shoal.queue.queue import open_queue
 from shoal.queue.workers import list_workers
 from shoal.settings import Settings
 from shoal.storage import storage_for
-from tests.chaos.barrier import SLOT
+from tests.chaos.barrier import BOOKS, SLOT
 from tests.ports import free_port
 from tests.running import Processes, descendants, eventually
 
@@ -61,7 +61,13 @@ class Worker:
 class Stack:
     """Everything below ``folder``; storage is ``folder/bucket``."""
 
-    def __init__(self, folder: Path, clip: Path) -> None:
+    def __init__(
+        self, folder: Path, clip: Path, *, lease_s: float = 2, books_s: float | None = None
+    ) -> None:
+        """
+        Args:
+            books_s: in place of ``parent.BOOKS_S``, where a busy machine may stand still for long.
+        """
         self.folder = folder
         self.clip = clip
         self.bucket = folder / "bucket"
@@ -75,7 +81,7 @@ class Stack:
             data_dir=self.bucket,
             work_dir=folder / "work",
             beat_s=0.4,
-            lease_s=2,
+            lease_s=lease_s,
             grace_s=GRACE_S,
             retry_pauses_s=(0.2,),
             api_port=free_port(),
@@ -84,6 +90,8 @@ class Stack:
         self.queue = open_queue(self.settings, connect(self.settings))
         self.processes = Processes(self.settings, self.queue, folder / "logs")
         self.processes.env |= {"SHOAL_PART_S": str(PART_S)}
+        if books_s is not None:
+            self.processes.env[BOOKS] = str(books_s)
         self.processes.start("api")
         self._slots = 0
         self.workers = [self.start_worker(), self.start_worker()]

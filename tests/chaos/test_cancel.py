@@ -10,10 +10,11 @@ from shoal.model.job import State
 from shoal.results.layout import parts_prefix
 from shoal.settings import Settings
 from shoal.storage import storage_for
+from tests.chaos.crawling import SHORT_LEASE
 from tests.conftest import SubmitClip
 from tests.running import Processes, eventually, model_process
 
-ENGINE = "tests.fakes:CountingSlowly"
+ENGINE = "tests.chaos.crawling:CrawlingCounting"
 BEAT_S = "1.4"  # slow enough for the blow to come first
 
 
@@ -25,7 +26,7 @@ def test_it_stays_cancelled_and_leaves_nothing(
     processes.env |= {"SHOAL_PART_S": "0.3", "SHOAL_BEAT_S": BEAT_S}
     client = processes.api()
     job_id = submit_clip()
-    worker = processes.worker(ENGINE)
+    worker = processes.worker(ENGINE, **SHORT_LEASE)
     spec = processes.wait_frames(job_id, chance.randint(8, 20)).spec
     model = model_process(worker)
     client.cancel(job_id)

@@ -11,10 +11,12 @@ from shoal.model.job import State
 from shoal.model.worker import WorkerInfo
 from shoal.queue.queue import JobQueue
 from shoal.queue.workers import announce, ask_to_drain, list_workers
+from shoal.settings import Settings
+from tests.chaos.crawling import let_go
 from tests.conftest import SubmitClip
 from tests.running import Processes, eventually
 
-SLOW = "tests.fakes:Slow"
+CRAWLING = "tests.chaos.crawling:Crawling"
 
 
 def worker_of(processes: Processes, job_id: str) -> str:
@@ -28,16 +30,18 @@ def outcomes(queue: JobQueue, job_id: str) -> list[tuple[str, str]]:
 
 
 def test_old_workers_drain_and_new_ones_take_over(
-    processes: Processes, queue: JobQueue, submit_clip: SubmitClip
+    processes: Processes, queue: JobQueue, submit_clip: SubmitClip, settings: Settings
 ) -> None:
     client = processes.api()
+    old = [processes.worker(CRAWLING), processes.worker(CRAWLING)]
+    eventually(lambda: len(processes.idle_workers()) == 2, "both, so that each takes a video")
     ids = [submit_clip(prompts=(f"person {number}",)) for number in range(5)]
-    old = [processes.worker(SLOW), processes.worker(SLOW)]
     names = {worker_of(processes, job_id) for job_id in ids[:2]}
-    new = [processes.worker(SLOW) for _ in old]
+    new = [processes.worker(CRAWLING) for _ in old]
     for name in names:
         assert client.drain(name).draining
-    assert [worker.wait(timeout=60) for worker in old] == [0, 0]
+    let_go(settings)
+    assert [worker.wait(timeout=120) for worker in old] == [0, 0]
     for job_id in ids:
         assert processes.wait_state(job_id, "succeeded", "failed").state == State.SUCCEEDED
     # Nothing is repeated: each video took one attempt, the first two on the old workers.
@@ -50,13 +54,15 @@ def test_old_workers_drain_and_new_ones_take_over(
 
 
 def test_with_drain_a_first_signal_lets_it_finish(
-    processes: Processes, queue: JobQueue, submit_clip: SubmitClip
+    processes: Processes, queue: JobQueue, submit_clip: SubmitClip, settings: Settings
 ) -> None:
     job_id, other = submit_clip(), submit_clip(prompts=("car",))
-    worker = processes.worker(SLOW, SHOAL_DRAIN="1")
+    worker = processes.worker(CRAWLING, SHOAL_DRAIN="1")
     name = worker_of(processes, job_id)
     worker.terminate()
-    assert worker.wait(timeout=60) == 0
+    eventually(lambda: list_workers(queue.redis, queue.name)[0].draining, "it to drain")
+    let_go(settings)
+    assert worker.wait(timeout=120) == 0
     assert outcomes(queue, job_id) == [("succeeded", name)]
     assert queue.records.get(other).attempt == 0
 
@@ -65,12 +71,17 @@ def test_with_drain_a_second_signal_gives_the_video_back(
     processes: Processes, queue: JobQueue, submit_clip: SubmitClip
 ) -> None:
     job_id = submit_clip()
-    worker = processes.worker("tests.fakes:Stuck", SHOAL_DRAIN="1", SHOAL_GRACE_S="1")
+    worker = processes.start(
+        "tests.chaos.patient",
+        SHOAL_ENGINE="tests.fakes:Stuck",
+        SHOAL_DRAIN="1",
+        SHOAL_GRACE_S="1",
+    )
     eventually(lambda: queue.records.get(job_id).progress.stage == "process", "the video to run")
     worker.terminate()
     eventually(lambda: list_workers(queue.redis, queue.name)[0].draining, "it to drain")
     worker.send_signal(signal.SIGINT)
-    assert worker.wait(timeout=60) == 0
+    assert worker.wait(timeout=120) == 0
     record = queue.records.get(job_id)
     assert (record.state, record.preemptions) == (State.QUEUED, 1)
 
@@ -83,7 +94,7 @@ def test_a_worker_without_a_video_drains_at_once(
     eventually(lambda: list_workers(queue.redis, queue.name), "the worker to appear")
     (info,) = list_workers(queue.redis, queue.name)
     ask_to_drain(queue.redis, queue.name, info.name)
-    assert worker.wait(timeout=60) == 0
+    assert worker.wait(timeout=120) == 0
     assert not list(queue.redis.scan_iter("*draining*"))
 
 

@@ -15,9 +15,12 @@ from shoal.model.job import State
 from shoal.queue.connection import connect
 from shoal.queue.queue import JobQueue, open_queue
 from shoal.settings import Settings
+from tests.chaos.crawling import SHORT_LEASE, let_go
 from tests.conftest import SubmitClip
 from tests.ports import free_port
 from tests.running import Processes, eventually
+
+CRAWLING = "tests.chaos.crawling:Crawling"
 
 
 class OwnValkey:
@@ -57,29 +60,45 @@ def queue(settings: Settings) -> Iterator[JobQueue]:
         yield open_queue(settings, connection)
 
 
+def wait_durable(queue: JobQueue) -> None:
+    """Until Valkey has on disk what anyone has written so far."""
+    queue.redis.set("so far", 1)  # it waits for writes of this connection, and so for all before
+    queue.redis.waitaof(1, 0, 60_000)
+
+
 def test_a_running_video_outlives_a_restart_of_redis(
-    processes: Processes, submit_clip: SubmitClip, own_valkey: OwnValkey
+    processes: Processes,
+    submit_clip: SubmitClip,
+    own_valkey: OwnValkey,
+    queue: JobQueue,
+    settings: Settings,
 ) -> None:
     job_id = submit_clip()
-    worker = processes.worker("tests.fakes:Slow", SHOAL_LEASE_S="30")
+    worker = processes.worker(CRAWLING)
     processes.wait_frames(job_id)
-    time.sleep(1.5)  # the append-only file is synced every second
+    wait_durable(queue)
     own_valkey.kill()
     eventually(lambda: "Redis does not answer" in processes.logs(), "the worker to notice")
     own_valkey.start()
+    let_go(settings)
     record = processes.wait_state(job_id, "succeeded", "failed")
     assert (record.state, record.attempt) == (State.SUCCEEDED, 1)
     assert worker.poll() is None
 
 
 def test_a_video_that_ended_while_redis_was_away_is_recorded(
-    processes: Processes, submit_clip: SubmitClip, own_valkey: OwnValkey
+    processes: Processes,
+    submit_clip: SubmitClip,
+    own_valkey: OwnValkey,
+    queue: JobQueue,
+    settings: Settings,
 ) -> None:
     job_id = submit_clip()
-    processes.worker("tests.fakes:Slow", SHOAL_LEASE_S="60")
+    processes.worker(CRAWLING)
     processes.wait_frames(job_id)
-    time.sleep(1.5)
+    wait_durable(queue)
     own_valkey.kill()
+    let_go(settings)
     results = processes.settings.data_dir / "results"
     eventually(lambda: "nothing is published meanwhile" in processes.logs(), "the video to end")
     own_valkey.start()
@@ -100,18 +119,23 @@ def test_a_waiting_worker_outlives_a_restart_of_redis(
 
 
 def test_redis_is_away_for_longer_than_the_lease(
-    processes: Processes, submit_clip: SubmitClip, own_valkey: OwnValkey
+    processes: Processes,
+    submit_clip: SubmitClip,
+    own_valkey: OwnValkey,
+    queue: JobQueue,
+    settings: Settings,
 ) -> None:
     """Whoever is first when it is back, the worker or the reaper: there is one result."""
-    processes.env |= {"SHOAL_LEASE_S": "2", "SHOAL_PART_S": "0.5"}
+    processes.env |= {"SHOAL_LEASE_S": "4", "SHOAL_PART_S": "0.5"}
     processes.api()
     job_id = submit_clip()
-    workers = [processes.worker("tests.fakes:Slow"), processes.worker("tests.fakes:Slow")]
+    workers = [processes.worker(CRAWLING), processes.worker(CRAWLING)]
     processes.wait_frames(job_id)
-    time.sleep(1.5)
+    wait_durable(queue)
     own_valkey.kill()
-    time.sleep(3)
+    time.sleep(5)
     own_valkey.start()
+    let_go(settings)
     assert processes.wait_state(job_id, "succeeded", "failed").state == State.SUCCEEDED
     assert [worker.poll() for worker in workers] == [None, None]
     results = processes.settings.data_dir / "results"
@@ -120,13 +144,17 @@ def test_redis_is_away_for_longer_than_the_lease(
 
 
 def test_failover_to_an_empty_server(
-    processes: Processes, submit_clip: SubmitClip, own_valkey: OwnValkey, queue: JobQueue
+    processes: Processes,
+    submit_clip: SubmitClip,
+    own_valkey: OwnValkey,
+    queue: JobQueue,
+    settings: Settings,
 ) -> None:
     """What was on the old one must be submitted again; it goes on after its last part."""
     processes.env |= {"SHOAL_PART_S": "0.5"}
     processes.api()
     job_id = submit_clip()
-    workers = [processes.worker("tests.fakes:Slow"), processes.worker("tests.fakes:Slow")]
+    workers = [processes.worker(CRAWLING), processes.worker(CRAWLING)]
     eventually(lambda: "part" in told(queue, job_id), "a part")
     own_valkey.kill()
     shutil.rmtree(own_valkey.folder)
@@ -134,6 +162,7 @@ def test_failover_to_an_empty_server(
     eventually(lambda: len(processes.idle_workers()) == 2, "both to wait for videos")
     assert "is another worker's now: dropped" in processes.logs()
     assert queue.records.find(job_id) is None
+    let_go(settings)
     assert submit_clip() == job_id
     record = processes.wait_state(job_id, "succeeded", "failed")
     assert record.state == State.SUCCEEDED
@@ -148,15 +177,15 @@ def told(queue: JobQueue, job_id: str) -> list[str]:
 
 
 def test_a_worker_may_go_while_redis_is_away(
-    processes: Processes, submit_clip: SubmitClip, own_valkey: OwnValkey
+    processes: Processes, submit_clip: SubmitClip, own_valkey: OwnValkey, queue: JobQueue
 ) -> None:
     job_id = submit_clip()
-    worker = processes.worker("tests.fakes:Slow", SHOAL_GRACE_S="2")
+    worker = processes.worker(CRAWLING, SHOAL_GRACE_S="2", **SHORT_LEASE)
     processes.wait_frames(job_id)
-    time.sleep(1.5)
+    wait_durable(queue)
     own_valkey.kill()
     worker.terminate()
-    worker.wait(timeout=60)
+    worker.wait(timeout=120)
     own_valkey.start()
     processes.api()  # its reaper finds the job
     processes.worker()

@@ -22,12 +22,13 @@ from shoal.results.layout import masks_name, metadata_name, overlay_name, parts_
 from shoal.settings import Settings
 from shoal.storage import storage_for
 from tests.attempts import Job, times
+from tests.chaos.crawling import SHORT_LEASE, let_go
 from tests.conftest import SubmitClip
 from tests.fakes import Counting
-from tests.running import Processes, eventually, model_process
+from tests.running import Processes, eventually, is_over, model_process
 
 FRAMES = 100  # of the generated clip
-ENGINE = "tests.fakes:CountingSlowly"  # 50 ms per frame
+ENGINE = "tests.chaos.crawling:CrawlingCounting"
 PART_S = "0.6"
 EVERY_OUTPUT = [kind for kind in KINDS if kind != "redact"]
 
@@ -91,8 +92,9 @@ def assert_one_result(
             continue  # compared above, or telling of the attempts
         assert (folder / name).read_bytes() == (straight.results / name).read_bytes(), name
     assert len(list(settings.data_dir.rglob(metadata_name(record.spec)))) == 1
-    storage = storage_for(record.spec.results, settings)
-    assert not list(storage.entries(parts_prefix(record.spec)))
+    storage, prefix = storage_for(record.spec.results, settings), parts_prefix(record.spec)
+    # Its worker removes them once that it is done is on record.
+    eventually(lambda: not list(storage.entries(prefix)), "the parts to be removed")
 
 
 def test_a_preempted_video_continues_where_it_was(
@@ -102,9 +104,10 @@ def test_a_preempted_video_continues_where_it_was(
     first = processes.worker(ENGINE, SHOAL_PART_S="600", SHOAL_GRACE_S="60")
     processes.wait_frames(job_id, 20)
     first.terminate()
-    assert first.wait(timeout=60) == 0
+    assert first.wait(timeout=120) == 0
     (part,) = events(processes.queue, job_id, "part")
     assert part["frames"] >= 20
+    let_go(settings)
     processes.worker(ENGINE, SHOAL_PART_S="600")
     record = done(processes, job_id)
     assert events(processes.queue, job_id, "resumed") == [{"part": 1, "frame": part["frames"] - 1}]
@@ -119,11 +122,12 @@ def test_a_killed_worker_costs_at_most_one_part(
     processes: Processes, submit_clip: SubmitClip, settings: Settings, steps: Steps, tmp_path: Path
 ) -> None:
     job_id = submit_clip(options=Options(sample_fps=0, outputs=EVERY_OUTPUT))
-    first = processes.worker(ENGINE)
+    first = processes.worker(ENGINE, **SHORT_LEASE)
     wait_parts(processes, job_id, 2)
     first.kill()
     first.wait()
     saved = events(processes.queue, job_id, "part")[-1]
+    let_go(settings)
     processes.api()  # its reaper finds the job
     processes.worker(ENGINE)
     record = done(processes, job_id)
@@ -142,6 +146,7 @@ def test_a_killed_model_process_costs_at_most_one_part(
     worker = processes.worker(ENGINE)
     wait_parts(processes, job_id, 2)
     model_process(worker).kill()
+    let_go(settings)
     record = done(processes, job_id)
     (resumed,) = events(processes.queue, job_id, "resumed")
     assert resumed["part"] >= 2
@@ -161,7 +166,7 @@ def test_a_video_tracked_both_ways_continues_in_the_second_pass(
     start = 80
     options = {"sample_fps": 0, "direction": "both", "start_frame": start}
     job_id = submit_clip(options=Options(**options, outputs=EVERY_OUTPUT))
-    first = processes.worker(ENGINE, SHOAL_GRACE_S="60")
+    first = processes.worker(ENGINE, SHOAL_GRACE_S="60", **SHORT_LEASE)
 
     def is_in_second_pass() -> bool:
         progress = processes.queue.records.get(job_id).progress
@@ -169,7 +174,8 @@ def test_a_video_tracked_both_ways_continues_in_the_second_pass(
 
     eventually(is_in_second_pass, "the second pass")
     first.send_signal(blow)
-    first.wait(timeout=60)
+    first.wait(timeout=120)
+    let_go(settings)
     processes.api()
     processes.worker(ENGINE)
     record = done(processes, job_id)
@@ -188,7 +194,7 @@ def freeze(worker: subprocess.Popen[bytes], sig: signal.Signals) -> None:
 
 def freeze_and_replace(processes: Processes, job_id: str) -> subprocess.Popen[bytes]:
     """A worker that is frozen once it has saved a part of the job; another one is to take it."""
-    frozen = processes.worker(ENGINE)
+    frozen = processes.worker(ENGINE, **SHORT_LEASE)
     wait_parts(processes, job_id, 1)
     freeze(frozen, signal.SIGSTOP)
     processes.api()
@@ -201,6 +207,7 @@ def test_a_frozen_worker_commits_nothing_when_it_wakes(
 ) -> None:
     job_id = submit_clip()
     frozen = freeze_and_replace(processes, job_id)
+    let_go(settings)
     record = done(processes, job_id)
     told = len(processes.queue.records.timeline(job_id))
     published = Path(record.spec.results_prefix.removeprefix("file://"))
@@ -230,6 +237,7 @@ def test_a_frozen_worker_that_wakes_meanwhile_disturbs_nobody(
     storage = storage_for(record.spec.results, settings)
     names = {info.uri for info in storage.entries(parts_prefix(record.spec))}
     assert any("-a2.state" in name for name in names)
+    let_go(settings)
     record = done(processes, job_id)
     assert (record.attempt, record.worker) == (2, owner)
     assert_one_result(record, settings, tmp_path)
@@ -239,13 +247,14 @@ def test_a_frozen_model_process_ends_with_its_parent(
     processes: Processes, submit_clip: SubmitClip, settings: Settings, steps: Steps, tmp_path: Path
 ) -> None:
     job_id = submit_clip()
-    first = processes.worker(ENGINE)
+    first = processes.worker(ENGINE, **SHORT_LEASE)
     wait_parts(processes, job_id, 1)
     model = model_process(first)
     model.suspend()
     first.kill()
     first.wait()
-    assert not psutil.wait_procs([model], timeout=20)[1]  # it never wakes
+    eventually(lambda: is_over(model), "the model process to end, which never wakes")
+    let_go(settings)
     processes.api()
     processes.worker(ENGINE)
     record = done(processes, job_id)
@@ -261,7 +270,9 @@ def test_a_cancelled_video_leaves_no_parts(
     processes.queue.cancel(job_id)
     record = processes.wait_state(job_id, "cancelled")
     storage = storage_for(record.spec.results, settings)
-    assert not list(storage.entries(parts_prefix(record.spec)))
+    # Its worker removes them once that it is cancelled is on record.
+    prefix = parts_prefix(record.spec)
+    eventually(lambda: not list(storage.entries(prefix)), "the parts to be removed")
 
 
 def test_a_waiting_video_that_is_cancelled_leaves_no_parts(
@@ -272,7 +283,7 @@ def test_a_waiting_video_that_is_cancelled_leaves_no_parts(
     worker = processes.worker(ENGINE)
     wait_parts(processes, job_id, 1)
     worker.terminate()
-    worker.wait(timeout=60)
+    worker.wait(timeout=120)
     record = processes.wait_state(job_id, "queued")
     storage = storage_for(record.spec.results, settings)
     assert list(storage.entries(parts_prefix(record.spec)))

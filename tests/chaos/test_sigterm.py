@@ -21,7 +21,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("sigterm")
     clip = folder / "clip.mp4"
     media.write_video(clip, frames=FRAMES, fps=25)
-    stack = Stack(folder / "stack", clip)
+    stack = Stack(folder / "stack", clip, lease_s=6, books_s=60)
     try:
         yield stack
     finally:

@@ -29,7 +29,7 @@ def straight(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Straight:
 
 @pytest.fixture(scope="module")
 def stack(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    stack = Stack(tmp_path_factory.mktemp("stack"), clip)
+    stack = Stack(tmp_path_factory.mktemp("stack"), clip, lease_s=6, books_s=60)
     try:
         yield stack
     finally:

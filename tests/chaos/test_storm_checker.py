@@ -66,7 +66,7 @@ def calm(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         data_dir=folder / "data",
         work_dir=folder / "work",
         beat_s=0.5,
-        lease_s=3,
+        lease_s=12,  # which a worker that stands still for a moment keeps
         api_port=free_port(),
     )
     settings.data_dir.mkdir()
@@ -100,8 +100,11 @@ def run(processes: Processes, receiver: Receiver, folder: Path) -> Case:
     worker = processes.worker()
     eventually(lambda: client.batches.get(batch.id).is_over, "the batch to end")
     client.wait(done)
-    eventually(lambda: len(receiver.got) == 3, "the webhooks")
+    eventually(lambda: len({headers[":path"] for headers, _ in receiver.got}) == 3, "the webhooks")
     eventually(lambda: not queue.redis.exists(queue.callbacks.due_key), "their answers to be noted")
+    eventually(
+        lambda: not queue.redis.exists(queue.cleanup.key), "the cancelled one to be cleaned up"
+    )
     worker.terminate()
     worker.wait()
     batched = next(iter(client.batches.videos(batch.id))).id

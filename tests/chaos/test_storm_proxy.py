@@ -67,7 +67,7 @@ def client(link: Link) -> Iterator[socket.socket]:
 
 
 def connected(link: Link) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", link.port), timeout=10)
+    return socket.create_connection(("127.0.0.1", link.port), timeout=60)
 
 
 def asked(client: socket.socket, data: bytes) -> bytes:
@@ -121,7 +121,7 @@ def test_blackhole(link: Link, client: socket.socket, echo: Echo) -> None:
         asked(client, b"held")
     assert not echo.got.endswith(b"held")
     begin(link, None)
-    client.settimeout(10)
+    client.settimeout(60)
     assert client.recv(1000) == b"held"
 
 

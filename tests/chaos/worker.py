@@ -5,9 +5,10 @@ It takes jobs only while there is a file ``go`` in its slot, and says ``held`` w
 
 from __future__ import annotations
 
+import os
 import sys
 
-from tests.chaos.barrier import slot
+from tests.chaos.barrier import BOOKS, slot
 from tests.chaos.stages import wrap_parent
 from worker import __main__, parent
 
@@ -29,5 +30,6 @@ def dequeue_if_let(self: parent.Parent) -> str | None:
 if __name__ == "__main__":
     wrap_parent()
     parent.POLL_S = 0.2  # type: ignore[assignment]  # held sooner
+    parent.BOOKS_S = float(os.environ.get(BOOKS, parent.BOOKS_S))
     parent.Parent._dequeue = dequeue_if_let  # type: ignore[method-assign]
     sys.exit(__main__.main())

@@ -23,6 +23,9 @@ from tests.running import ROOT
 
 GCP, AWS = ROOT / "deploy/gcp/events.sh", ROOT / "deploy/aws/events.sh"
 REGION = "eu-central-1"
+
+pytestmark = pytest.mark.timeout(900)  # dozens of starts of programs
+
 OPTIONS = {
     GCP: ["--project", "p", "--uploads", "uploads", "--results", "results"],
     AWS: ["--region", REGION, "--uploads", "uploads", "--results", "results"],
@@ -217,7 +220,6 @@ def aws(tools: Path, tmp_path: Path) -> Iterator[tuple[dict[str, str], Account]]
         yield env, account
 
 
-@pytest.mark.timeout(900)  # some fifty starts of the AWS CLI
 def test_aws_up_twice_and_down(aws: tuple[dict[str, str], Account]) -> None:
     env, account = aws
     other = account.client("sns").create_topic(Name="other")["TopicArn"]

@@ -148,7 +148,10 @@ def test_health_check_of_the_api(settings: Settings, processes: Processes) -> No
     command = [part.replace(":8000/", f":{settings.api_port}/") for part in health_check(API)]
     assert subprocess.run(command, capture_output=True, check=False).returncode != 0
     processes.api()
-    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    eventually(
+        lambda: subprocess.run(command, capture_output=True, check=False).returncode == 0,
+        "an answer within the time limit of the check",
+    )
 
 
 def test_health_check_of_a_worker(
@@ -162,7 +165,7 @@ def test_health_check_of_a_worker(
     assert check().returncode == 1, "no worker is there"
     worker = processes.worker()
     eventually(processes.idle_workers, "a worker")
-    assert check().returncode == 0
+    eventually(lambda: check().returncode == 0, "a beat that is not old")
     worker.kill()
     eventually(lambda: check().returncode == 1, "the death to be noticed")
 

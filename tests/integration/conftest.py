@@ -1,4 +1,8 @@
-"""A served API, the two ways to talk to it, and batches without one."""
+"""A served API, the two ways to talk to it, and batches without one.
+
+On a busy machine any thread may stand still for some seconds: nothing here gives up so soon, but
+where that is what a test is about.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,58 @@ from pathlib import Path
 
 import httpx
 import pytest
+from google.cloud.storage.retry import DEFAULT_RETRY
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
 
+from api import storage_calls, submissions, submitter
 from api.background.batch_runner import BatchRunner
+from api.events import fetching
 from shoal.client import Client
 from shoal.ingest.rules_file import RulesFile
 from shoal.queue.batches import Batches
 from shoal.queue.queue import JobQueue
 from shoal.settings import Settings
+from shoal.storage import azure, gcs, s3
 from tests.serving import served, write_video
+
+PATIENCE_S = 60.0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def requests_are_patient() -> Iterator[None]:
+    """Also those that name no limit, which httpx would end after 5 s."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("connect", "read", "write", "pool"):
+            patch.setattr(DEFAULT_TIMEOUT_CONFIG, name, PATIENCE_S)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def api_is_patient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An API in this process answers 503 for what is away, and not for what is late.
+
+    A test that needs it otherwise sets its own limits after this.
+    """
+    if "black_hole" in request.fixturenames:  # calls that hang for long are what it is about
+        return
+    for module in (storage_calls, submissions):
+        monkeypatch.setattr(module, "DEADLINE_S", PATIENCE_S)
+    monkeypatch.setattr(submitter, "PING_S", PATIENCE_S)
+    monkeypatch.setattr(fetching, "TIMEOUT_S", PATIENCE_S)
+    for storage in (azure, gcs, s3):
+        monkeypatch.setattr(storage, "HASTY_S", PATIENCE_S)
+    monkeypatch.setattr(gcs, "HASTY_RETRY", DEFAULT_RETRY.with_timeout(PATIENCE_S))
+
+
+@pytest.fixture
+def settings(settings: Settings, request: pytest.FixtureRequest) -> Settings:
+    """With leases that outlast every pause: no reaper takes a job from a test that holds it.
+
+    Those of workers that are processes stay short, as some of them are to be lost.
+    """
+    if "processes" in request.fixturenames:
+        return settings
+    return settings.model_copy(update={"lease_s": PATIENCE_S})
 
 
 @pytest.fixture

@@ -193,7 +193,7 @@ def test_metrics(http: httpx.Client, jobs: list[str], queue: JobQueue, redis: Re
 @contextmanager
 def listening(http: httpx.Client, address: str) -> Iterator[Iterator[dict[str, str]]]:
     """The data of each event of a stream."""
-    with http.stream("GET", address, timeout=30) as answer:
+    with http.stream("GET", address) as answer:
         assert answer.headers["Content-Type"].startswith("text/event-stream")
         lines = answer.iter_lines()
         yield (json.loads(line[5:]) for line in lines if line.startswith("data:"))
@@ -237,7 +237,10 @@ def test_the_autoscaler_is_shown_where_there_is_one(http: httpx.Client, queue: J
     assert page.count("the cap of 10 allows 10") == 2
 
 
-def test_streams_end_when_the_api_stops(settings: Settings, queue: JobQueue) -> None:
+def test_streams_end_when_the_api_stops(
+    settings: Settings, queue: JobQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.server.STOP_WAIT_S", 60)  # after which it would cut them off
     with ExitStack() as streams:
         with served(settings) as url:
             http = streams.enter_context(httpx.Client(base_url=url))

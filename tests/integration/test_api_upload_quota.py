@@ -71,7 +71,7 @@ def test_room_that_was_made_is_used_at_once(http: httpx.Client, settings: Settin
 
 def test_it_is_refused_before_its_first_byte(http: httpx.Client) -> None:
     address = urlsplit(str(http.base_url))
-    with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
+    with socket.create_connection((address.hostname, address.port), timeout=60) as connection:
         head = f"PUT /uploads/a.mp4 HTTP/1.1\r\nHost: {address.netloc}\r\n"
         connection.sendall(f"{head}Content-Length: {LIMIT + 1}\r\n\r\n".encode())
         assert connection.recv(1000).startswith(b"HTTP/1.1 507 ")

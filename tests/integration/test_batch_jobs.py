@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -62,6 +63,7 @@ def test_time_spent_and_left(
     batch = batches.create(request_of(globs=[write_videos(settings, 4)]))
     expand(runner)
     assert batches.status(batches.get(batch.id)).eta_s is None
+    begun = time.monotonic()
     for spent in (90, 110):
         lease = take(queue)
         key = queue.records.key(lease.record.id)
@@ -70,7 +72,7 @@ def test_time_spent_and_left(
     lease = take(queue)
     lease.heartbeat(Progress(stage="predict", frames=25, frames_expected=100, fps=5.0))
     status = batches.status(batches.get(batch.id))
-    assert status.gpu_seconds == pytest.approx(200, abs=5)
+    assert 200 <= status.gpu_seconds < 201 + 2 * (time.monotonic() - begun)
     assert status.progress == pytest.approx(2.25 / 4)
     assert status.eta_s is None  # no worker has said that it lives
     assert batches.status(batches.get(other.id)).gpu_seconds < 50

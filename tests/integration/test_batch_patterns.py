@@ -63,7 +63,7 @@ def expand(queue: JobQueue, settings: Settings, batch: Batch, batches: Batches) 
 @hypothesis_settings(
     max_examples=150,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     derandomize=True,
 )
 @given(

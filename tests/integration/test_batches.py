@@ -19,7 +19,7 @@ from shoal.settings import Settings
 from shoal.storage import gcs, s3
 from tests.buckets import clients_of, make_bucket
 from tests.integration.batching import expand, request_of, write_videos
-from tests.running import Processes, eventually
+from tests.running import Processes, eventually, is_ready
 from tests.serving import served, waiting, write_video
 
 MANY = 1_100  # more than a page of either store, and more than five of ours
@@ -176,15 +176,17 @@ def test_an_api_that_is_killed_is_continued(
     settings: Settings, queue: JobQueue, batches: Batches, processes: Processes
 ) -> None:
     pattern = write_videos(settings, 5 * PAGE)
+    dying = processes.start("tests.integration.halting_api")
+    with Client(f"http://127.0.0.1:{settings.api_port}") as client:
+        eventually(lambda: is_ready(client), "the API to answer")
+        batch = client.batches.submit("person", globs=[pattern])
+    queued = 3 * PAGE
+    eventually(lambda: queue.depth().queued == queued, "a page that is queued and not kept", 120)
+    dying.kill()
+    dying.wait()
+    assert batches.status(batches.get(batch.id)).objects_seen == 2 * PAGE
     client = processes.api()
-    batch = client.batches.submit("person", globs=[pattern])
-    eventually(lambda: batches.get(batch.id).cursor.after, "the first page")
-    processes.running[0].kill()
-    processes.running[0].wait()
-    at_death = batches.get(batch.id)
-    assert at_death.is_expanding
-    client = processes.api()
-    eventually(lambda: not batches.get(batch.id).is_expanding, "the rest")
+    eventually(lambda: not batches.get(batch.id).is_expanding, "the rest", 120)
     status = client.batches.get(batch.id)
     assert (status.videos, status.objects_seen, status.state) == (5 * PAGE, 5 * PAGE, "running")
     jobs = waiting(queue)

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from redis import Redis
 from standardwebhooks.webhooks import Webhook
 
+from api.background.webhook_sender import THREADS
 from shoal.client import Client
 from shoal.errors import AudioOnly, ShoalError
 from shoal.model.delivery import Delivery, DeliveryState
@@ -179,7 +180,7 @@ def test_a_receiver_that_hangs_holds_nobody(
 ) -> None:
     receiver.hold.clear()
     other = Receiver("127.0.0.2")  # of another host: each has a share of the threads
-    for number in range(20):
+    for number in range(THREADS + 2):
         submit(telling, settings, receiver.url, f"{number}.mp4")
         take(queue).succeed({}, {})
     wait_for(lambda: len(receiver.got) > 0)
@@ -188,7 +189,7 @@ def test_a_receiver_that_hangs_holds_nobody(
     wait_for(lambda: len(other.got) == 1)
     other.close()
     receiver.hold.set()
-    assert len(settled(telling, 21)) == 21
+    assert len(settled(telling, THREADS + 3)) == THREADS + 3
 
 
 def test_what_an_api_that_died_had_claimed_is_tried_again(queue: JobQueue, redis: Redis) -> None:

@@ -116,13 +116,15 @@ OPS = st.lists(
 
 
 @hypothesis_settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(ops=OPS)
 def test_whatever_happens_in_between(queue: JobQueue, ops: list[str]) -> None:
     """A cancel that was answered holds until a user retries; and one list has the job, or none."""
     queue.redis.flushall()
-    queue = JobQueue(queue.redis, queue.name, retries=3, lease_s=3, retry_pauses_s=(0.001, 60))
+    queue = JobQueue(queue.redis, queue.name, retries=3, lease_s=600, retry_pauses_s=(0.001, 600))
     job_id = queue.submit(spec())[0].id
     lease: Lease | None = None
     is_cancelled = False

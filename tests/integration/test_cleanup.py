@@ -180,7 +180,7 @@ def test_the_worker_takes_off_the_list_what_it_removes(
     begun.succeed({}, {})
     remover = PartRemover(quick, settings)
     remover.start(quick.records.get(begun.record.id))
-    assert remover.wait(30)
+    assert remover.wait(60)
     assert not folder(begun).exists()
     assert quick.redis.zcard(quick.cleanup.key) == 0
 

@@ -9,6 +9,7 @@ import pty
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -68,17 +69,21 @@ def test_on_a_terminal_progress_is_drawn(
         stderr=theirs,
     )
     os.close(theirs)
+    drawn = bytearray()
+
+    def look() -> None:
+        with contextlib.suppress(OSError):  # how Linux tells that the other end is closed
+            while chunk := os.read(ours, 4096):
+                drawn.extend(chunk)
+
+    looking = threading.Thread(target=look)
+    looking.start()  # from the start: a terminal that nobody reads fills up, and all stands still
     assert watching.stdout is not None
     assert json.loads(watching.stdout.read())["items"][0]["id"] == job_id
     watching.stdout.close()
-    drawn = b""
-    try:
-        while chunk := os.read(ours, 4096):
-            drawn += chunk
-    except OSError:  # how Linux tells that the other end is closed
-        pass
-    os.close(ours)
     assert watching.wait() == Exit.OK
+    looking.join()
+    os.close(ours)
     assert "━".encode() in drawn
 
 
@@ -122,5 +127,5 @@ def test_the_api_is_served_until_it_is_stopped(
             assert client.queue().queued == 0
     finally:
         api.terminate()
-        assert api.wait(20) == Exit.OK
+        assert api.wait(60) == Exit.OK
         api.stderr.close()

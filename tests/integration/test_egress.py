@@ -168,4 +168,6 @@ def test_an_answer_that_drips_in_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> 
         url = f"http://127.0.0.1:{server.getsockname()[1]}/"
         with pytest.raises(egress.NoAnswer):
             WebhookClient(("127.0.0.0/8",)).post(url, {}, b"")
+        # It may have given up before it was there; the other side waits for somebody.
+        socket.create_connection(server.getsockname()).close()
         thread.join()

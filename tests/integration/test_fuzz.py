@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings as effort
+from hypothesis.internal.conjecture import providers
+from hypothesis.internal.constants_ast import Constants
 from pydantic import SecretStr
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -49,6 +51,16 @@ def fuzzed(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Setting
         sns_topics=(TOPIC,),
         callback_secret=(SecretStr("whsec_" + "QUJDRA" * 6),),
     )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def inputs_are_the_same_every_time() -> Iterator[None]:
+    """Hypothesis also tries what it reads in the modules of ours that are loaded, which depends on
+    the tests that ran before in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        none = Constants()
+        patch.setattr(providers, "_get_local_constants", lambda: none)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -119,7 +119,7 @@ def test_requests_end_and_probes_do_not_wait(
 
 
 def hang(until: threading.Event) -> None:
-    until.wait(60)
+    until.wait(200)
 
 
 @pytest.fixture
@@ -133,34 +133,27 @@ def calls() -> Iterator[StorageCalls]:
 def test_each_kind_of_storage_has_its_own_threads(
     monkeypatch: pytest.MonkeyPatch, calls: StorageCalls, way: str
 ) -> None:
-    monkeypatch.setattr("api.storage_calls.DEADLINE_S", 0.2)
     over = threading.Event()
 
     async def fill() -> None:
         hung = (calls.run("s3://b/x", hang, over, deadline_s=0.2) for _ in range(2 * THREADS))
         results = await asyncio.gather(*hung, return_exceptions=True)
         assert {type(each) for each in results} == {StorageUnavailable}
-        assert await calls.run("gs://b/x", int, "5") == 5
+        assert await calls.run("gs://b/x", int, "5", deadline_s=PATIENCE_S) == 5
 
-    def ask(uri: str) -> object:
+    def ask(uri: str, deadline_s: float = PATIENCE_S) -> object:
         if way == "wait":
+            monkeypatch.setattr("api.storage_calls.DEADLINE_S", deadline_s)
             return calls.wait(uri, int, "5")
-        return asyncio.run(calls.run(uri, int, "5", deadline_s=0.2))
+        return asyncio.run(calls.run(uri, int, "5", deadline_s=deadline_s))
 
     asyncio.run(fill())
     for uri in ("file:///x", "gs://b/x", "other:x"):
         assert ask(uri) == 5
     with pytest.raises(StorageUnavailable, match="does not answer within"):
-        ask("s3://b/y")
+        ask("s3://b/y", 0.2)
     over.set()
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:  # who waited in vain is not served any more
-        try:
-            assert ask("s3://b/z") == 5
-            return
-        except StorageUnavailable:
-            continue
-    pytest.fail("its threads never came back")
+    assert ask("s3://b/z") == 5  # its threads came back
 
 
 def test_there_are_no_more_threads_than_that(calls: StorageCalls) -> None:

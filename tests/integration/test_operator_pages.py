@@ -14,6 +14,7 @@ from redis import Redis
 from api.events.inbox import SkippedLog
 from shoal.client import Client
 from shoal.errors import AudioOnly, StateConflict
+from shoal.formatting import dollars
 from shoal.ingest.decide import Reason, Skip
 from shoal.model.batch import BatchRequest
 from shoal.model.failure import Failure
@@ -30,7 +31,14 @@ from tests.serving import served, take, write_video
 from tests.unit.test_monitoring import asked_for
 
 EVIL = "<img src=x onerror=alert(1)>"
+SLACK_S = 60.0  # that a busy machine may take for one step
 SHOWN = "&lt;img src=x onerror=alert(1)&gt;"
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Leases that no pause of a busy machine ends: nobody here renews them."""
+    return settings.model_copy(update={"lease_s": 600.0})
 
 
 @pytest.fixture
@@ -41,7 +49,10 @@ def jobs(http: httpx.Client, settings: Settings) -> list[str]:
 
 
 def started_before(queue: JobQueue, lease: Lease, seconds: float, saved: float = 0.0) -> None:
-    """As if the attempt had begun so long ago, and saved its last part that long after."""
+    """As if the attempt had begun so long ago, and saved its last part that long after.
+
+    A tenth of a cent a second.
+    """
     record = queue.records.get(lease.record.id)
     began = (record.started_at or 0.0) - seconds
     key = queue.records.key(record.id)
@@ -85,34 +96,34 @@ def test_cost_is_summed_over_attempts_and_waste_is_apart(
     http: httpx.Client, jobs: list[str], queue: JobQueue
 ) -> None:
     lease = take(queue)
-    started_before(queue, lease, 100, saved=70)  # a tenth of a cent a second
+    started_before(queue, lease, 10_000, saved=7_000)
     lease.give_back()
     spent = queue.records.get(jobs[0]).spent
-    assert spent.seconds == pytest.approx(100, abs=5)
-    assert spent.cost == pytest.approx(0.1, abs=0.005)
-    assert spent.wasted_seconds == pytest.approx(30, abs=5)
-    assert spent.wasted_cost == pytest.approx(0.03, abs=0.005)
+    assert spent.seconds == pytest.approx(10_000, abs=SLACK_S)
+    assert spent.cost == pytest.approx(spent.seconds / 1000, abs=0.001)
+    assert spent.wasted_seconds == pytest.approx(3_000, abs=SLACK_S)
+    assert spent.wasted_cost == pytest.approx(spent.wasted_seconds / 1000, abs=0.001)
     lease = take(queue)
-    started_before(queue, lease, 50)
+    started_before(queue, lease, 5_000)
     lease.fail(Failure.of(AudioOnly("no picture")))
     queue.retry(jobs[0])
-    assert queue.records.get(jobs[0]).spent.seconds == pytest.approx(150, abs=10)
+    spent = queue.records.get(jobs[0]).spent
+    assert spent.seconds == pytest.approx(15_000, abs=2 * SLACK_S)
     attempts = queue.records.attempts(jobs[0])
     assert [a.wasted_seconds > 0 for a in attempts] == [True, False]
-    assert sum(a.cost for a in attempts) == pytest.approx(0.15, abs=0.01)
+    assert sum(a.cost for a in attempts) == pytest.approx(spent.cost)
     page = http.get(f"/ui/videos/{jobs[0]}").text
-    assert "$0.15" in page
-    assert "lost to preemption" in page
+    assert f"{dollars(spent.cost)}, {dollars(spent.wasted_cost)} lost to preemption" in page
 
 
 def test_a_part_is_work_that_is_not_wasted(jobs: list[str], queue: JobQueue) -> None:
     lease = take(queue)
-    started_before(queue, lease, 100)
+    started_before(queue, lease, 10_000)
     lease.record_event("part", number=1, frames=60)
     lease.give_back()
     spent = queue.records.get(jobs[0]).spent
-    assert spent.seconds > 90
-    assert spent.wasted_seconds < 5
+    assert spent.seconds > 9_999
+    assert spent.wasted_seconds < SLACK_S
 
 
 # --- metrics -------------------------------------------------------------------------------------
@@ -140,7 +151,7 @@ def test_metrics_have_all_that_board_and_alerts_ask_for(
     assert value("shoal_stage_seconds_total", stage="fetch") == 1.5
     assert value("shoal_frames_per_second") == 4.5
     assert value("shoal_price_dollars_per_hour") == 2.5
-    assert 0 <= value("shoal_standstill_seconds") < 60
+    assert 0 <= value("shoal_standstill_seconds") < SLACK_S
 
 
 def test_a_running_video_shows_what_it_will_take(
@@ -221,7 +232,7 @@ def test_a_callback_is_shown_and_sent_again(settings: Settings, queue: JobQueue)
     spec = JobSpec(uri="gs://b/a.mp4", version="1", size=1, prompts=(EVIL,), results="gs://r")
     queue.submit(spec, callback=f"https://example.org/{EVIL}")
     take(queue).fail(Failure.of(AudioOnly("no picture")))
-    with served(settings) as url, httpx.Client(base_url=url) as http:
+    with served(settings) as url, httpx.Client(base_url=url, timeout=60) as http:
         page = http.get("/ui/callbacks").text
         assert "video.failed" in page
         assert EVIL not in page
@@ -255,7 +266,7 @@ def test_rules_are_shown_and_tried(settings: Settings, queue: JobQueue, tmp_path
     file.write_text(RULES)
     with (
         served(settings.model_copy(update={"rules": file})) as url,
-        httpx.Client(base_url=url) as http,
+        httpx.Client(base_url=url, timeout=60) as http,
     ):
         page = http.get("/ui/rules").text
         assert "soccer &lt;b&gt;" in page
@@ -270,7 +281,9 @@ def test_rules_are_shown_and_tried(settings: Settings, queue: JobQueue, tmp_path
         assert "Temporary file" in verdict("gs://matches/soccer/.b.mp4")
         assert "ignored" in verdict("ftp://nowhere")
         assert SHOWN in http.get("/ui/rules", params={"uri": EVIL}).text
-        file.write_text("[[rule]]\nbucket = 3\n")
+        new = tmp_path / "new.toml"  # the API reads the file at any moment: never half of it
+        new.write_text("[[rule]]\nbucket = 3\n")
+        new.replace(file)
         page = http.get("/ui/rules").text
         assert "the previous rules are still active" in page
         assert "soccer/**/*.mp4" in page
@@ -280,7 +293,7 @@ def test_rules_are_shown_and_tried(settings: Settings, queue: JobQueue, tmp_path
 def test_pages_and_streams_are_behind_the_login(settings: Settings) -> None:
     with (
         served(settings.model_copy(update={"api_tokens": (SecretStr("s3cret"),)})) as url,
-        httpx.Client(base_url=url) as http,
+        httpx.Client(base_url=url, timeout=60) as http,
     ):
         for path in ("/ui/batches", "/ui/callbacks", "/ui/skipped", "/ui/rules", "/live/skipped"):
             assert http.get(path).status_code == 401

@@ -25,6 +25,12 @@ LOOPBACK = "127.0.0.0/8"
 MOST = 0.3  # of the bytes, for three stills: blocks of 256 KiB, and up to 4 MiB where it reads on
 
 
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """A worker that stands still for some seconds is still known, and keeps its job."""
+    return settings.model_copy(update={"lease_s": 60.0})
+
+
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Noise, of which each picture takes about 200 kB."""
@@ -110,7 +116,7 @@ def test_a_preview_reads_a_fraction_of_its_source(
     processes.env["SHOAL_SOURCE_ALLOW"] = LOOPBACK
     client = processes.api()
     processes.worker("tests.browser.pointer:Pointer")
-    eventually(processes.idle_workers, "the worker")
+    eventually(processes.idle_workers, "the worker", 120)
     found = client.previews.make(uri, ["person"], frames=3)
     assert found.error is None
     assert [each.time_s for each in found.frames] == pytest.approx([1, 3, 5], abs=0.05)

@@ -19,7 +19,7 @@ from shoal.results.layout import metadata_name
 from shoal.settings import Settings
 from shoal.storage import ObjectInfo
 from tests import media
-from tests.running import Processes
+from tests.running import Processes, eventually
 from tests.serving import publish, served, take
 
 
@@ -30,10 +30,17 @@ def watched(settings: Settings, tmp_path: Path) -> Settings:
     (inbox / "deep").mkdir(parents=True)
     rules = tmp_path / "rules.toml"
     rules.write_text(f'[[rule]]\nbucket = "{inbox.as_uri()}"\nprompts = ["person"]\n')
-    return settings.model_copy(update={"rules": rules, "sweep_s": 0})
+    return settings.model_copy(update={"rules": rules, "sweep_s": 0, "lease_s": 600.0})
 
 
-def drop(settings: Settings, name: str, age_s: float = 60) -> Path:
+def edit(rules: Path, old: str, new: str) -> None:
+    """The API reads the file at any moment: it is never half written."""
+    written = rules.with_suffix(".new")
+    written.write_text(rules.read_text().replace(old, new))
+    written.replace(rules)
+
+
+def drop(settings: Settings, name: str, age_s: float = 3600) -> Path:
     path = settings.data_dir / "inbox" / name
     path.write_bytes(b"not really a video")
     os.utime(path, (time.time() - age_s,) * 2)
@@ -44,7 +51,10 @@ def sweep(client: Client, *, dry_run: bool = False) -> list[str]:
     return [found.uri for page in client.reconcile(dry_run=dry_run) for found in page.queued]
 
 
-def test_what_has_no_job_and_no_results_is_queued_once(watched: Settings, queue: JobQueue) -> None:
+def test_what_has_no_job_and_no_results_is_queued_once(
+    watched: Settings, queue: JobQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.background.reconcile.SETTLED_S", 600.0)  # however long this takes
     uris = [drop(watched, name).as_uri() for name in ("a b.mp4", "deep/c+d%20.mp4")]
     drop(watched, "notes.txt")
     drop(watched, "new.mp4", age_s=0)  # still being written
@@ -90,13 +100,13 @@ def test_a_folder_is_watched(watched: Settings, queue: JobQueue, processes: Proc
     processes.env |= {"SHOAL_RULES": str(watched.rules), "SHOAL_SWEEP_S": "1"}
     client = processes.api()
     processes.worker()
-    path = watched.data_dir / "inbox" / "match.mp4"
-    media.write_video(path, frames=10, fps=25)
-    deadline = time.monotonic() + 60
-    while not (records := list(client.list())):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    assert client.wait(records[0].id).results
+    written = watched.data_dir / "match.mp4"
+    media.write_video(written, frames=10, fps=25)
+    os.utime(written, (time.time() - 60,) * 2)
+    written.rename(watched.data_dir / "inbox" / "match.mp4")
+    eventually(lambda: list(client.list()), "the sweep to find it")
+    (record,) = client.list()
+    assert client.wait(record.id).results
 
 
 def test_an_edited_rule_is_for_new_uploads(watched: Settings, queue: JobQueue) -> None:
@@ -107,20 +117,23 @@ def test_an_edited_rule_is_for_new_uploads(watched: Settings, queue: JobQueue) -
         assert sorted(sweep(client)) == earlier
         take(queue).succeed({}, {})
         for words in ('"person", "dog"', '"dog"'):
-            watched.rules.write_text(watched.rules.read_text().replace('"person"', words))
+            edit(watched.rules, '"person"', words)
             assert sweep(client) == []
         new = drop(watched, "new.mp4").as_uri()
         assert sweep(client) == [new]
         *_, page = client.reconcile(dry_run=True)
         assert (page.changed, page.missing) == (3, 0)
-        shown = httpx.get(f"{url}/ui/rules", trust_env=False).text
+        shown = httpx.get(f"{url}/ui/rules", trust_env=False, timeout=60).text
         assert "3 videos were" in shown
         assert "shoal reconcile --again" in shown
         again = [each.uri for found in client.reconcile(again=True) for each in found.queued]
         assert sorted(again) == earlier
         *_, page = client.reconcile(again=True)
         assert (page.changed, page.missing) == (0, 0)
-        assert "shoal reconcile --again" not in httpx.get(f"{url}/ui/rules", trust_env=False).text
+        assert (
+            "shoal reconcile --again"
+            not in httpx.get(f"{url}/ui/rules", trust_env=False, timeout=60).text
+        )
     assert queue.depth().queued == 2 + 1 + 3
 
 
@@ -131,19 +144,21 @@ def test_the_rules_page_counts_before_anything_is_swept(
         drop(watched, f"{number:03}.mp4")
 
     def page() -> str:
-        shown = httpx.get(f"{url}/ui/rules?count=true", trust_env=False)
+        shown = httpx.get(f"{url}/ui/rules?count=true", trust_env=False, timeout=60)
         return re.sub(r"<[^>]+>|\s+", " ", shown.text).replace("  ", " ")
 
+    monkeypatch.setattr("api.background.reconcile.COUNTING_S", 60.0)  # however slow this machine is
+    monkeypatch.setattr("api.storage_calls.DEADLINE_S", 60.0)
     with served(watched) as url, Client(url) as client:
-        assert "Count" in httpx.get(f"{url}/ui/rules", trust_env=False).text
+        assert "Count" in httpx.get(f"{url}/ui/rules", trust_env=False, timeout=60).text
         assert "would queue 250 videos , of 250 files" in page()
         assert queue.depth().queued == 0
-        monkeypatch.setattr("api.background.reconcile.COUNTED", 100)
-        assert "would queue more than 100 videos , of 100 files" in page()
-        monkeypatch.undo()
+        with monkeypatch.context() as patch:
+            patch.setattr("api.background.reconcile.COUNTED", 100)
+            assert "would queue more than 100 videos , of 100 files" in page()
         assert len(sweep(client)) == 250
         assert watched.rules
-        watched.rules.write_text(watched.rules.read_text().replace("person", "dog"))
+        edit(watched.rules, "person", "dog")
         drop(watched, "new.mp4")
         shown = page()
         assert "would queue 1 video , of 251 files" in shown
@@ -156,13 +171,13 @@ def test_a_count_does_not_wait_for_a_storage_that_hangs(
     released = threading.Event()
 
     def hang(*args: object) -> Iterator[ObjectInfo]:
-        released.wait(30)
+        released.wait(90)
         yield from ()
 
     monkeypatch.setattr("shoal.storage.files.FileStorage.list", hang)
     monkeypatch.setattr("api.storage_calls.DEADLINE_S", 0.2)
     with served(watched) as url:
-        shown = httpx.get(f"{url}/ui/rules?count=true", trust_env=False)
+        shown = httpx.get(f"{url}/ui/rules?count=true", trust_env=False, timeout=60)
         released.set()
     assert shown.status_code == 200
     assert "does not answer in time" in shown.text

@@ -85,7 +85,9 @@ def test_a_line_that_breaks_twice_costs_no_byte_that_arrived(
     assert stored.sha256 == hashlib.sha256(CONTENT).hexdigest()
     assert stored.uri.endswith("/match.mp4")
     assert line.starts[0] == 0
-    assert len(line.starts) == 3
+    # Once more where the API was still writing what came before the line broke.
+    assert len(line.starts) >= 3
+    assert line.faults == []
     assert line.starts == sorted(line.starts)
     assert told[-1] == (len(CONTENT), len(CONTENT))
 

@@ -41,7 +41,11 @@ def test_the_api_says_so(settings: Settings, queue: JobQueue, away: Path) -> Non
     lease = take(queue)
     results = publish(spec, settings, {f"{spec.stem}_masks.parquet": b"masks"})
     lease.succeed(results, {})
-    with served(settings) as url, Client(url) as client, httpx.Client(base_url=url) as http:
+    with (
+        served(settings) as url,
+        Client(url) as client,
+        httpx.Client(base_url=url, timeout=60) as http,
+    ):
         settings.data_dir.rename(away)
         try:
             answers = [
@@ -118,7 +122,7 @@ def test_a_sweep_queues_nothing_anew(settings: Settings, queue: JobQueue, tmp_pa
             "file_roots": (videos, results),
         }
     )  # fmt: skip
-    os.utime(videos / "a.mp4", (time.time() - 60,) * 2)  # nobody is still writing it
+    os.utime(videos / "a.mp4", (time.time() - 3600,) * 2)  # nobody is still writing it
     with served(swept) as url, Client(url) as client:
         results.rename(tmp_path / "away")
         *_, page = client.reconcile()
@@ -151,7 +155,7 @@ def test_queued_videos_survive_and_a_worker_makes_no_root(
 ) -> None:
     jobs = [submit_clip((prompt,), Options(max_frames=2)) for prompt in ("a", "b", "c", "d")]
     settings.data_dir.rename(away)
-    processes.worker(SHOAL_RETRY_PAUSES_S="3")
+    processes.worker(SHOAL_RETRY_PAUSES_S="3600")
 
     def have_failed() -> bool:
         return all(processes.queue.records.get(job).failures for job in jobs)
@@ -159,6 +163,8 @@ def test_queued_videos_survive_and_a_worker_makes_no_root(
     eventually(have_failed, "each to have been tried")
     assert not settings.data_dir.exists()
     away.rename(settings.data_dir)
+    for job in jobs:
+        processes.queue.redis.zadd(processes.queue.delayed.key, {job: 1})  # its pause is over
     for job in jobs:
         record = processes.wait_state(job, "succeeded", "failed")
         assert record.state == State.SUCCEEDED, record.error

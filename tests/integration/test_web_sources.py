@@ -112,6 +112,7 @@ def test_another_version_is_never_mixed_in(
             storage.fetch(web.url, version, tmp_path)
     else:
         storage.fetch(web.url, version, tmp_path)
+        eventually(lambda: web.headers["ETag"] == '"two"', "the server to have changed it")
         with pytest.raises(SourceChanged):
             storage.fetch(web.url, version, tmp_path)
 
@@ -234,6 +235,12 @@ def test_nothing_is_listed_or_written(storage: HttpsStorage, tmp_path: Path) -> 
 
 
 @pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """A worker that stands still for some seconds is still known, and keeps its job."""
+    return settings.model_copy(update={"lease_s": 60.0})
+
+
+@pytest.fixture
 def presigned(
     bucket_servers: dict[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[str]:
@@ -265,6 +272,7 @@ def everything(redis: Redis) -> dict[str, str]:
         "list": lambda key: redis.lrange(key, 0, -1),
         "zset": lambda key: redis.zrange(key, 0, -1),
         "stream": redis.xrange,
+        "none": lambda key: "",  # it has lapsed, or was deleted, a moment ago
     }
     return {text(key): str(read[text(redis.type(key))](key)) for key in redis.keys("*")}
 
@@ -275,7 +283,7 @@ def test_a_presigned_url_leads_to_results_and_is_seen_nowhere(
     secrets = secrets_of(presigned)
     assert secrets
     settings = settings.model_copy(update={"source_allow": LOOPBACK})
-    with served(settings) as url, httpx.Client(base_url=url, trust_env=False) as http:
+    with served(settings) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as http:
         body = {"uri": presigned, "prompts": ["person"]}
         job = http.post("/videos", json=body).json()
         assert job["spec"]["uri"] == presigned.partition("?")[0]
@@ -314,7 +322,7 @@ def test_a_new_link_replaces_one_that_has_expired(
     web: WebServer, settings: Settings, queue: JobQueue
 ) -> None:
     settings = settings.model_copy(update={"source_allow": LOOPBACK})
-    with served(settings) as url, httpx.Client(base_url=url, trust_env=False) as http:
+    with served(settings) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as http:
         ids = set()
         for signature in ("first", "second"):
             link = f"{web.url}/a.mp4?Expires=1&Signature={signature}&Key-Pair-Id=K"
@@ -338,7 +346,7 @@ def test_links_in_a_batch_are_kept_as_well(
 ) -> None:
     settings = settings.model_copy(update={"source_allow": LOOPBACK})
     good, bad = f"{web.url}/a.mp4?token=s3cret", "https://10.0.0.1/b.mp4?token=s3cret"
-    with served(settings) as url, httpx.Client(base_url=url, trust_env=False) as http:
+    with served(settings) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as http:
         body = {"uris": [good, bad], "prompts": ["person"]}
         batch = http.post("/batches", json=body).json()["id"]
         eventually(lambda: Batches(queue).skips(batch), "the batch to be expanded")

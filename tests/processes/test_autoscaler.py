@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -17,6 +17,7 @@ from shoal.model.scaling import ScalingStatus
 from shoal.queue import scaling
 from shoal.queue.queue import JobQueue
 from shoal.queue.workers import list_workers
+from tests.processes.gate import Gate
 from tests.running import ROOT, Processes, descendants, eventually
 
 
@@ -39,18 +40,27 @@ def autoscaler(processes: Processes, log: Path, **env: str) -> Iterator[subproce
         workers = descendants(process)
         process.kill()
         process.wait()
-        psutil.wait_procs(workers, timeout=10)
+        for worker in workers:  # they outlive it
+            with suppress(psutil.NoSuchProcess):
+                worker.kill()
+        psutil.wait_procs(workers, timeout=60)
 
 
 def test_workers_appear_work_and_go(
-    processes: Processes, queue: JobQueue, submit_clip: Callable[..., str], tmp_path: Path
+    processes: Processes,
+    queue: JobQueue,
+    submit_clip: Callable[..., str],
+    gate: Gate,
+    tmp_path: Path,
 ) -> None:
     log = tmp_path / "autoscaler.log"
-    with autoscaler(processes, log) as controller:
+    gated = {"SHOAL_ENGINE": "tests.processes.gate:Gated", **gate.env}
+    with autoscaler(processes, log, **gated) as controller:
         eventually(lambda: scaling.read(queue.redis, queue.name).status, "a first look")
         assert list_workers(queue.redis, queue.name) == []
         ids = [submit_clip(prompts=(word,)) for word in ("a", "b", "c", "d", "e", "f")]
         eventually(lambda: len(list_workers(queue.redis, queue.name)) == 2, "two workers")
+        gate.open()  # not before: the first one would be done with all, and gone
         for job_id in ids:
             processes.wait_state(job_id, "succeeded")
         eventually(lambda: not descendants(controller), "the workers to go")
@@ -59,31 +69,39 @@ def test_workers_appear_work_and_go(
         actions = [d.action for d in scaling.read(queue.redis, queue.name).decisions]
         assert actions[-2:] == ["grow", "idle"]  # the oldest
         controller.send_signal(signal.SIGTERM)
-        assert controller.wait(30) == 0
+        assert controller.wait(120) == 0
     assert "grow (launched" in log.read_text()
 
 
 def test_a_controller_that_ends_takes_its_workers_along(
-    processes: Processes, queue: JobQueue, submit_clip: Callable[..., str], tmp_path: Path
+    processes: Processes,
+    queue: JobQueue,
+    submit_clip: Callable[..., str],
+    long_clip: Path,
+    tmp_path: Path,
 ) -> None:
     slow = {"SHOAL_ENGINE": "tests.fakes:Slow"}
     with autoscaler(processes, tmp_path / "autoscaler.log", **slow) as controller:
-        job_id = submit_clip()
+        job_id = submit_clip(path=long_clip)
         processes.wait_frames(job_id)
         workers = descendants(controller)
         controller.send_signal(signal.SIGTERM)
-        assert controller.wait(30) == 0
-        assert psutil.wait_procs(workers, timeout=10)[1] == []
+        assert controller.wait(120) == 0
+        assert psutil.wait_procs(workers, timeout=60)[1] == []
     record = queue.records.get(job_id)
     assert (record.state, record.failures) == (State.QUEUED, 0)
 
 
 def test_scaled_to_zero_its_workers_drain(
-    processes: Processes, queue: JobQueue, submit_clip: Callable[..., str], tmp_path: Path
+    processes: Processes,
+    queue: JobQueue,
+    submit_clip: Callable[..., str],
+    long_clip: Path,
+    tmp_path: Path,
 ) -> None:
     slow = {"SHOAL_ENGINE": "tests.fakes:Slow", "SHOAL_SCALE_CAP": "1"}
     with autoscaler(processes, tmp_path / "autoscaler.log", **slow):
-        processes.wait_frames(submit_clip())
+        processes.wait_frames(submit_clip(path=long_clip))
         scaling.set_cap(queue.redis, queue.name, 0)
         eventually(
             lambda: [worker.draining for worker in list_workers(queue.redis, queue.name)] == [True],
@@ -102,14 +120,18 @@ def test_a_worker_waits_for_jobs_from_when_its_model_is_loaded(
 
 
 def test_the_workers_of_a_leader_that_is_killed_go_on_and_are_adopted(
-    processes: Processes, queue: JobQueue, submit_clip: Callable[..., str], tmp_path: Path
+    processes: Processes,
+    queue: JobQueue,
+    submit_clip: Callable[..., str],
+    long_clip: Path,
+    tmp_path: Path,
 ) -> None:
     slow = {"SHOAL_ENGINE": "tests.fakes:Slow", "SHOAL_SCALE_CAP": "1"}
     with (
         autoscaler(processes, tmp_path / "first.log", **slow) as first,
         autoscaler(processes, tmp_path / "second.log", **slow) as second,
     ):
-        job_id = submit_clip()
+        job_id = submit_clip(path=long_clip)
         processes.wait_frames(job_id)
         leader, other = (first, second) if descendants(first) else (second, first)
         workers = descendants(leader)
@@ -124,8 +146,8 @@ def test_the_workers_of_a_leader_that_is_killed_go_on_and_are_adopted(
         assert all(worker.is_running() for worker in workers)
         assert descendants(other) == []
         other.send_signal(signal.SIGTERM)
-        assert other.wait(30) == 0
-        assert psutil.wait_procs(workers, timeout=10)[1] == []
+        assert other.wait(120) == 0
+        assert psutil.wait_procs(workers, timeout=60)[1] == []
     record = queue.records.get(job_id)
     assert (record.state, record.attempt, record.losses) == (State.QUEUED, 1, 0)
 

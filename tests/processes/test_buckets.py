@@ -137,7 +137,7 @@ def test_an_event_leads_to_results_and_a_callback(
     transport = Internet(signer).transport()
     with (
         served(settings.model_copy(update=update), transport=transport) as url,
-        httpx.Client(base_url=url, trust_env=False) as http,
+        httpx.Client(base_url=url, trust_env=False, timeout=60) as http,
         Client(url) as client,
     ):
         store.upload(sample_clip, KEY)
@@ -189,12 +189,12 @@ def test_an_upload_that_nobody_announced_is_found_after_redis_was_emptied_too(
     processes.api()
     processes.worker("cpu")
     store.upload(sample_clip, "matches/a.mp4")
-    eventually(lambda: len(store.listed()) == 5, "results")
+    eventually(lambda: len(store.listed()) == 5, "results", 180)
     eventually(lambda: queue.records.counts()[State.SUCCEEDED] == 1, "success")
 
     queue.redis.flushall()
     store.upload(sample_clip, "matches/b.mp4")
-    eventually(lambda: len(store.listed()) == 10, "results of the other one")
+    eventually(lambda: len(store.listed()) == 10, "results of the other one", 120)
     eventually(lambda: queue.records.counts()[State.SUCCEEDED] == 1, "success")
     found = queue.records.counts()
     assert sum(found.values()) == 1, found  # the first has its results already

@@ -9,6 +9,7 @@ import psutil
 
 from shoal.results.layout import Metadata
 from tests.conftest import SHOAL
+from tests.running import eventually
 
 
 def test_the_demo_ends_with_the_metadata_and_leaves_nothing_running(
@@ -27,7 +28,7 @@ def test_the_demo_ends_with_the_metadata_and_leaves_nothing_running(
     assert metadata.frames_processed == metadata.video.frames_read > 100
     assert set(metadata.objects_per_prompt) == {"person", "car"}
     assert metadata.objects_per_prompt["car"] > 0
-    assert not processes_under(folder)
+    eventually(lambda: not processes_under(folder), "its processes to end")
 
 
 def test_the_demo_says_what_is_wrong_and_fails(tmp_path: Path) -> None:
@@ -40,7 +41,7 @@ def test_the_demo_says_what_is_wrong_and_fails(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert "not_a_video" in done.stdout + done.stderr
-    assert not processes_under(tmp_path)
+    eventually(lambda: not processes_under(tmp_path), "its processes to end")
 
 
 def test_an_unknown_word_is_refused_with_the_closest_ones(
@@ -53,7 +54,7 @@ def test_an_unknown_word_is_refused_with_the_closest_ones(
     )
     assert done.returncode == 5
     assert "bicycle" in done.stderr
-    assert not processes_under(tmp_path)
+    eventually(lambda: not processes_under(tmp_path), "its processes to end")
 
 
 def processes_under(folder: Path) -> list[psutil.Process]:

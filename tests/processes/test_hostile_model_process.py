@@ -63,5 +63,5 @@ def test_a_video_that_needs_more_memory_than_it_may_have_costs_a_model_process(
 
 def test_a_model_that_does_not_fit_names_the_setting(processes: Processes) -> None:
     worker = processes.worker(SHOAL_MAX_MEMORY="1MiB")
-    assert worker.wait(timeout=60) == 1
+    assert worker.wait(timeout=180) == 1
     assert "SHOAL_MAX_MEMORY" in processes.logs()

@@ -14,7 +14,8 @@ from shoal.client import Client
 from shoal.model.job import State
 from shoal.model.record import Record
 from shoal.results.layout import Metadata
-from tests.running import ROOT, Processes, eventually
+from tests.processes.gate import told_to_go
+from tests.running import ROOT, Processes
 
 pytest.importorskip("torch")
 
@@ -75,8 +76,8 @@ def test_results_are_readable_and_the_same_after_an_interruption(
     again = client.submit(uri, ["car", "a man in a suit"], **{**options, "allow_truncated": True})
     processes.wait_frames(again.id, 5)
     worker = processes.running[-1]
-    worker.terminate()
-    eventually(lambda: worker.poll() is not None, "the worker to go")
+    assert told_to_go(processes, worker, again.id)
+    assert worker.wait(120) == 0
     processes.worker("sam3", **environment)
     record = client.wait(again.id)
     assert (record.state, record.preemptions) == (State.SUCCEEDED, 1), record.error

@@ -9,32 +9,42 @@ from urllib.request import url2pathname
 import pyarrow.parquet as pq
 
 from shoal.model.job import State
+from shoal.queue.reaper import Reaper
 from shoal.results.layout import masks_name, overlay_name
 from tests import media
 from tests.attempts import times
+from tests.processes.gate import Gate
 from tests.running import Processes, eventually
 
 FRAMES = 140
 
 
-def test_a_killed_worker_costs_a_split_job_nothing(processes: Processes) -> None:
+def test_a_killed_worker_costs_a_split_job_nothing(processes: Processes, gate: Gate) -> None:
     client = processes.api()
     settings, queue = processes.settings, processes.queue
     processes.env["SHOAL_PART_S"] = "0.3"
-    workers = {p.pid: p for p in [processes.worker("tests.fakes:Slow") for _ in range(2)]}
-    eventually(lambda: len(processes.idle_workers()) == 2, "two workers")
+    gated = [processes.worker("tests.processes.gate:Gated", **gate.env) for _ in range(2)]
+    workers = {process.pid: process for process in gated}
+    eventually(lambda: len(processes.idle_workers()) == 2, "two workers", 120)
     clip = settings.data_dir / "uploads" / "clip.mp4"
     clip.parent.mkdir(parents=True, exist_ok=True)
     media.write_video(clip, frames=FRAMES)
     job = client.submit(clip.as_uri(), ["person", "ball"], sample_fps=0, split=2)
 
-    def running() -> list[str]:
+    def running() -> list[tuple[str, str]]:
         segments = client.get(job.id).segments
-        return [s.worker for s in segments if s.state == "running" and s.progress.frames > 10]
+        return [
+            (s.id, s.worker) for s in segments if s.state == "running" and s.progress.frames > 10
+        ]
 
     eventually(lambda: len(running()) == 2, "two segments at once")
-    pid = int(running()[0].split("-")[-2])
-    workers[pid].kill()
+    segment, worker = running()[0]
+    killed = workers[int(worker.split("-")[-2])]
+    killed.kill()
+    killed.wait()
+    queue.redis.zadd(queue.leases_key, {segment: 1})  # its lease lapses
+    Reaper(queue).sweep()
+    gate.open()
     whole = client.submit(clip.as_uri(), ["person", "ball"], sample_fps=0)
     processes.worker("tests.fakes:Fake")
     record = client.wait(job.id)

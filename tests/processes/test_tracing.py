@@ -72,12 +72,13 @@ def test_a_video_is_one_trace_and_its_lines_carry_its_id(
     wanted = {("shoal-api", "submit"), ("shoal-worker", "attempt"), ("shoal-model", "publish")}
     eventually(lambda: wanted <= {span[:2] for span in collector.spans}, "the spans")
     assert {span[2] for span in collector.spans} == {trace_id(record.id)}
-    answer = httpx.get(client.url + "/queue", headers={"X-Request-ID": "mine-1"})
+    answer = httpx.get(client.url + "/queue", headers={"X-Request-ID": "mine-1"}, timeout=60)
     assert answer.headers["X-Request-ID"] == "mine-1"
     lines = [
         json.loads(line)
         for path in processes.log_dir.iterdir()
-        for line in path.read_text().splitlines()
+        for line in path.read_text().splitlines(keepends=True)
+        if line.endswith("\n")  # the last one may still be written
     ]
     about = {line["logger"] for line in lines if line.get("job") == record.id}
     assert {"api.middleware.request_log", "worker.parent"} <= about

@@ -27,6 +27,9 @@ def environment(engine: str) -> dict[str, str]:
     return {**os.environ, **lease, "PYTHONPATH": str(ROOT), "SHOAL_ENGINE": engine}
 
 
+START_S = 180  # of all that 'shoal up' starts, on a busy machine
+
+
 class Up:
     """A ``shoal up`` and the command line beside it."""
 
@@ -41,7 +44,7 @@ class Up:
             self.process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
 
     def ready(self) -> Up:
-        eventually(lambda: "running at" in self.log.read_text(), "shoal up to be ready")
+        eventually(lambda: "running at" in self.log.read_text(), "shoal up to be ready", START_S)
         return self
 
     def cli(self, *arguments: str) -> Any:
@@ -67,21 +70,24 @@ class Up:
             children = self.children()
             self.process.kill()
             self.process.wait()
-            eventually(lambda: all(is_over(child) for child in children), "all to end", 30)
+            eventually(lambda: all(is_over(child) for child in children), "all to end")
 
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
+    """20 s of work for ``tests.fakes:Slow``: a test breaks into it, however late it is."""
     path = tmp_path / "clip.mp4"
-    media.write_video(path, frames=100, fps=25)
+    media.write_video(path, frames=400, fps=25)
     return path
 
 
 @pytest.fixture
 def up(tmp_path: Path) -> Iterator[Up]:
-    running = Up(tmp_path / "data", free_port()).ready()
-    yield running
-    running.end()
+    running = Up(tmp_path / "data", free_port())
+    try:
+        yield running.ready()
+    finally:
+        running.end()
 
 
 def submit(up: Up, clip: Path) -> str:
@@ -97,11 +103,12 @@ def test_an_interrupted_video_continues_at_the_next_start(
     eventually(lambda: up.client.get(job_id).progress.frames > 3, "the first frames")
     children = up.children()
     up.process.send_signal(sig)
-    assert up.process.wait(timeout=60) == 0
-    assert not psutil.wait_procs(children, timeout=1)[1]
-    again = Up(up.folder, free_port()).ready()
+    assert up.process.wait(timeout=120) == 0
+    assert not psutil.wait_procs(children, timeout=20)[1]
+    again = Up(up.folder, free_port(), "tests.fakes:Fake")
     try:
-        eventually(lambda: again.state(job_id) == "succeeded", "the video to be done")
+        again.ready()
+        eventually(lambda: again.state(job_id) == "succeeded", "the video to be done", 120)
         events = [event["event"] for event in again.cli("show", job_id)["timeline"]]
         assert "preempted" in events
         assert again.cli("show", job_id)["preemptions"] == 1
@@ -113,8 +120,9 @@ def test_nothing_outlives_a_killed_stack_and_its_video_continues(up: Up, clip: P
     job_id = submit(up, clip)
     eventually(lambda: up.client.get(job_id).progress.frames > 3, "the first frames")
     up.end()  # kill -9; looks that all its children are gone
-    again = Up(up.folder, free_port()).ready()
+    again = Up(up.folder, free_port(), "tests.fakes:Fake")
     try:
+        again.ready()
         eventually(lambda: again.state(job_id) == "succeeded", "the video to be done", 120)
     finally:
         again.end()
@@ -122,7 +130,7 @@ def test_nothing_outlives_a_killed_stack_and_its_video_continues(up: Up, clip: P
 
 def test_a_second_stack_on_the_same_data_is_refused(up: Up) -> None:
     other = Up(up.folder, free_port())
-    assert other.process.wait(timeout=60) == 1
+    assert other.process.wait(timeout=120) == 1
     assert "another 'shoal up' uses" in other.log.read_text()
     assert up.cli("queue")["queued"] == 0  # the first one lives
 
@@ -133,7 +141,7 @@ def test_a_busy_port_is_named(tmp_path: Path) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         up = Up(tmp_path / "data", port)
-        assert up.process.wait(timeout=60) == 1
+        assert up.process.wait(timeout=120) == 1
     assert f"port {port} on 127.0.0.1 is in use" in up.log.read_text()
 
 
@@ -141,16 +149,24 @@ def test_a_dead_valkey_ends_it_with_a_clear_error(up: Up, clip: Path) -> None:
     submit(up, clip)
     children = up.children()
     up.child("valkey-server").kill()
-    assert up.process.wait(timeout=60) == 1
+    assert up.process.wait(timeout=120) == 1
     assert "valkey exited with code" in up.log.read_text()
-    assert not psutil.wait_procs(children, timeout=10)[1]
+    assert not psutil.wait_procs(children, timeout=60)[1]
 
 
-def test_a_dead_worker_is_replaced(up: Up, clip: Path) -> None:
-    worker = psutil.Process(up.cli("queue")["workers"][0]["pid"])
-    worker.kill()
+def test_a_dead_worker_is_replaced(up: Up, tmp_path: Path) -> None:
+    workers: list[dict[str, Any]] = []
+
+    def is_there() -> bool:  # one that stood still is missing until its next beat
+        workers[:] = up.cli("queue")["workers"]
+        return bool(workers)
+
+    eventually(is_there, "the worker")
+    psutil.Process(workers[0]["pid"]).kill()
+    clip = tmp_path / "short.mp4"
+    media.write_video(clip, frames=20, fps=25)
     job_id = submit(up, clip)
-    eventually(lambda: up.state(job_id) == "succeeded", "the video to be done")
+    eventually(lambda: up.state(job_id) == "succeeded", "the video to be done", START_S)
 
 
 def test_it_works_on_a_redis_that_is_there_already(tmp_path: Path, valkey_url: str) -> None:
@@ -163,11 +179,11 @@ def test_it_works_on_a_redis_that_is_there_already(tmp_path: Path, valkey_url: s
             [*command, "--redis-url", valkey_url], env=env, stdout=file, stderr=file
         )
     try:
-        eventually(lambda: "running at" in log.read_text(), "shoal up to be ready")
+        eventually(lambda: "running at" in log.read_text(), "shoal up to be ready", START_S)
         names = [child.name() for child in psutil.Process(process.pid).children(recursive=True)]
         assert not any("valkey" in name for name in names)
         process.terminate()
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=120) == 0
     finally:
         process.kill()
         process.wait()

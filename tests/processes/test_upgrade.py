@@ -10,38 +10,34 @@ from shoal.model.job import State
 from shoal.queue.queue import JobQueue
 from shoal.queue.workers import list_workers
 from tests.conftest import SubmitClip
+from tests.processes.gate import Gate
 from tests.running import Processes, eventually
 
-ENGINE = "tests.fakes:CountingSlowly"  # 50 ms per frame, 100 frames
-VIDEOS = 10  # more than are over before a new worker is ready on a busy machine
+OLD, NEW = "tests.processes.gate:GatedCounting", "tests.fakes:Counting"
+VIDEOS = 5  # of 100 frames
 
 
 def ready(queue: JobQueue) -> int:
     return sum(each.state in ("idle", "busy") for each in list_workers(queue.redis, queue.name))
 
 
-def is_in_the_middle(queue: JobQueue, pid: int) -> bool:
-    """Whether a worker has begun a video, and is far from its end."""
-    (info,) = (each for each in list_workers(queue.redis, queue.name) if each.pid == pid)
-    found = queue.records.read_all([info.job]) if info.job else []
-    return any(record and 10 <= record.progress.frames <= 50 for record in found)
-
-
 def test_old_workers_go_new_ones_take_over(
-    processes: Processes, queue: JobQueue, submit_clip: SubmitClip, tmp_path: Path
+    processes: Processes, queue: JobQueue, submit_clip: SubmitClip, gate: Gate, tmp_path: Path
 ) -> None:
+    """The old one is in the middle of a video."""
     steps = tmp_path / "steps"
     processes.env["SHOAL_STEPS"] = str(steps)
     jobs = [submit_clip((f"video {number}",)) for number in range(VIDEOS)]
     processes.start("api")  # the reaper is a part of what runs meanwhile
 
-    old = processes.worker(ENGINE)
+    old = processes.worker(OLD, **gate.env)
     processes.wait_frames(jobs[0], 10)
-    new = processes.worker(ENGINE)
+    new = processes.worker(NEW)
     eventually(lambda: ready(queue) == 2, "the new worker to have its model")
-    eventually(lambda: is_in_the_middle(queue, old.pid), "the old one to be amid a video")
     old.send_signal(signal.SIGTERM)
-    assert old.wait(30) == 0
+    eventually(lambda: f"job {jobs[0]} stops" in processes.logs(), "the old one to stop")
+    gate.open()
+    assert old.wait(120) == 0
 
     for job in jobs:
         assert processes.wait_state(job, "succeeded", "failed").state == State.SUCCEEDED

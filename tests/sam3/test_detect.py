@@ -12,6 +12,7 @@ import torch
 
 from shoal.errors import GpuOutOfMemory, InvalidPrompt
 from shoal.model.prompts import FIRST_POINTED_ID
+from tests.running import eventually
 from tests.sam3 import videos
 from worker.engines.base import Exemplar, FrameResult, PictureDetector, Query, VisualPrompt
 from worker.engines.sam3 import predictor as predictors
@@ -84,6 +85,8 @@ def test_a_video_is_the_same_with_previews_between_its_frames(engine: Sam3Predic
         with turns.video():
             session = engine.open(videos.INFO, QUERY)
             for frame in frames:
+                if frame.index < 8:  # of enough of them it is certain that one waits
+                    eventually(lambda: turns._previews_waiting, "a preview that waits")
                 turns.between_frames()
                 results += session.step([frame])
             results += session.finish()

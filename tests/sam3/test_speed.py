@@ -226,7 +226,7 @@ def test_the_encoder_runs_beside_the_tracker_and_changes_nothing(
 
     def slow_look(session: Sam3Session, batch: Any, size: int) -> Any:
         if session._tracker.frame or tracking.is_set():
-            overlaps.append(tracking.wait(20))
+            overlaps.append(tracking.wait(60))
         seen = look(session, batch, size)
         encoded.release()
         return seen
@@ -235,8 +235,8 @@ def test_the_encoder_runs_beside_the_tracker_and_changes_nothing(
         seen.result()
         tracking.set()
         if batch[0][0] < len(frames) - 2:
-            encoded.acquire(timeout=20)  # its own
-            assert encoded.acquire(timeout=20), "the next batch is encoded meanwhile"
+            encoded.acquire(timeout=60)  # its own
+            assert encoded.acquire(timeout=60), "the next batch is encoded meanwhile"
             encoded.release()
         return track(session, batch, seen)
 

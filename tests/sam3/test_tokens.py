@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from hypothesis import example, given, settings, strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 from transformers import CLIPTokenizer
 
 from shoal.engines import clip
@@ -19,7 +19,7 @@ def theirs() -> Any:
     return CLIPTokenizer(vocab=vocabulary, merges=pairs, model_max_length=32)
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=100))
 @example("a man with a red umbrella, who's waiting at the 21st bus stop")
 @example("fußgänger Über café 東京タワー 🚲 №7 it's they'll 'd <|endoftext|> <|EndOfText|> \u0301e")

@@ -16,6 +16,7 @@ from api.events.sns import host_of_topic
 from shoal.queue.queue import JobQueue
 from shoal.settings import Settings
 from tests.events import ACCOUNT, AUDIENCE, TOPIC, Signer, payload
+from tests.security.conftest import NO_LIMIT, commands
 from tests.serving import served, wait_for
 
 THREADS = 40  # of the framework, for all that is no coroutine
@@ -55,6 +56,7 @@ def http(
     settings: Settings, queue: JobQueue, silent: SilentHost, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[httpx.Client]:
     monkeypatch.setattr(fetching, "TIMEOUT_S", 2.0)
+    monkeypatch.setattr(fetching, "FAILED_S", 600.0)  # longer than a busy machine takes here
     more = {
         "api_tokens": (SecretStr("api-token"),),
         "gcs_audience": AUDIENCE,
@@ -64,7 +66,7 @@ def http(
     limits = httpx.Limits(max_connections=2 * CALLERS)
     with (
         served(settings.model_copy(update=more), transport=silent.transport()) as url,
-        httpx.Client(base_url=url, limits=limits, timeout=30) as client,
+        httpx.Client(base_url=url, limits=limits, timeout=NO_LIMIT) as client,
     ):
         yield client
         silent.answers.set()
@@ -128,7 +130,7 @@ def test_what_anyone_may_ask_is_answered_while_all_threads_are_busy(
     with ThreadPoolExecutor(THREADS) as pool:
         busy = [pool.submit(http.get, "/queue", headers=api) for _ in range(THREADS)]
         try:
-            wait_for(lambda: len(held) == THREADS)
+            wait_for(lambda: len(held) >= THREADS)  # one may be a thread in the background
             assert http.get("/healthz").status_code == 200
             assert http.get("/readyz").status_code == 200
             stranger = {"authorization": "Bearer nobody's"}
@@ -143,16 +145,17 @@ def test_what_anyone_may_ask_is_answered_while_all_threads_are_busy(
 
 
 def test_strangers_at_once_cost_no_look_at_all_tokens(http: httpx.Client, queue: JobQueue) -> None:
-    queue.redis.config_resetstat()
-    with ThreadPoolExecutor(CALLERS) as pool:
+    with (
+        commands(queue.redis, f"{queue.name}:token") as found,
+        ThreadPoolExecutor(CALLERS) as pool,
+    ):
         answers = [
             pool.submit(http.get, "/queue", headers={"authorization": f"Bearer guess-{n}"})
             for n in range(CALLERS)
         ]
         assert {each.result().status_code for each in answers} == {401}
-    calls = {name: stats["calls"] for name, stats in queue.redis.info("commandstats").items()}
-    assert not {"cmdstat_hvals", "cmdstat_hgetall", "cmdstat_hscan"} & calls.keys()
-    assert 1 <= calls["cmdstat_hget"] <= 2 * CALLERS
+    assert set(found) == {"HGET"}
+    assert len(found) <= 2 * CALLERS
 
 
 # --- the hosts of SNS ----------------------------------------------------------------------------

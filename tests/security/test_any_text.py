@@ -22,6 +22,7 @@ from shoal.storage import storage_for
 from shoal.storage.files import FileStorage
 from shoal.storage.gcs import GoogleStorage
 from shoal.storage.s3 import S3Storage
+from tests.security.conftest import Patient
 from tests.serving import served
 
 URIS = [
@@ -56,7 +57,7 @@ def settings(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Setti
 
 @pytest.fixture(scope="module")
 def http(settings: Settings) -> Iterator[httpx.Client]:
-    with served(settings) as url, httpx.Client(base_url=url) as client:
+    with served(settings) as url, Patient(url) as client:
         yield client
 
 
@@ -130,7 +131,7 @@ def test_any_text_has_a_storage_or_none(settings: Settings, text: str) -> None:
 COUNTS = st.text(st.characters(min_codepoint=40, max_codepoint=120), max_size=30)
 
 
-@effort(max_examples=500, deadline=None)
+@effort(max_examples=500, **SLOWLY)
 @given(COUNTS, st.integers(1, MAX_SIDE), st.integers(1, MAX_SIDE))
 @example("o" * 60_000, 4, 4)
 @example("o" * 20, 4, 4)

@@ -23,6 +23,8 @@ from worker.video.source import open_source
 
 CEILING_MB = 600
 
+pytestmark = pytest.mark.timeout(900)  # the first test opens all bombs
+
 ZTXT = picture_bombs.png_chunk(b"zTXt", b"a\0\0" + picture_bombs.zeros(100 << 20))
 ITXT = picture_bombs.png_chunk(b"iTXt", b"a\0\1\0\0\0" + picture_bombs.zeros(100 << 20))
 PNG = media.png(1)
@@ -142,7 +144,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
             [sys.executable, "-m", "tests.security.opening", *(folder / name for name in BOMBS)],
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=800,
         )
         lines = done.stdout
     except subprocess.TimeoutExpired as error:

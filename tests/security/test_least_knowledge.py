@@ -6,10 +6,11 @@ import ast
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import HealthCheck, given, settings as effort, strategies as st
 
 from shoal.errors import InvalidSetting
 from shoal.local.environment import (
@@ -147,6 +148,7 @@ KEPT = {
 }
 
 
+@effort(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ_", min_size=1), st.text(), max_size=5))
 def test_variables_that_nobody_listed_are_not_passed_on(others: dict[str, str]) -> None:
     unknown = {f"X_{name}": value for name, value in others.items()}
@@ -213,7 +215,8 @@ def test_what_shoal_up_starts_knows_no_more_than_it_needs(
         folder = settings.data_dir / "valkey"
         password = (stack.redis_url or "").split(":")[2].partition("@")[0].encode()
         for path in settings.data_dir.rglob("*"):
-            assert not path.is_file() or password not in path.read_bytes(), path
+            with suppress(FileNotFoundError):  # one that the server has renamed meanwhile
+                assert not path.is_file() or password not in path.read_bytes(), path
         assert folder.stat().st_mode & 0o077 == 0
         assert settings.data_dir.stat().st_mode & 0o077 == 0
         assert stack._api is not None

@@ -67,7 +67,7 @@ SEGMENTS = st.lists(
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(CHUNKS)
 def test_no_chunk_beside_the_pixels_changes_a_png(
     tmp_path_factory: pytest.TempPathFactory, chunks: list[tuple[bytes, bytes]]
@@ -78,7 +78,7 @@ def test_no_chunk_beside_the_pixels_changes_a_png(
     )
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(SEGMENTS)
 def test_no_segment_beside_the_pixels_changes_a_jpeg(
     tmp_path_factory: pytest.TempPathFactory, segments: list[tuple[int, bytes]]
@@ -139,7 +139,9 @@ def test_a_damaged_tar_has_a_name(tmp_path: Path, kind: str) -> None:
 
 
 @settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    deadline=None,
+    max_examples=200,
 )
 @given(
     kind=st.sampled_from(b"0157gxLKSVX"),

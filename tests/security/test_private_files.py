@@ -13,6 +13,7 @@ from shoal.local.private import make_private
 from shoal.local.stack import lock_data_dir
 from shoal.settings import Settings
 from tests import conftest
+from tests.chaos.crawling import let_go
 from tests.conftest import SubmitClip
 from tests.running import Processes, eventually
 from worker.workdir import WorkDir
@@ -90,7 +91,7 @@ def test_a_worker_writes_for_itself_and_publishes_for_all(
     job_id = submit_clip()
     before = os.umask(0o027)  # as the operator likes it
     try:
-        processes.worker("tests.fakes:Slow", SHOAL_PART_S="0.5")
+        processes.worker("tests.chaos.crawling:Crawling", SHOAL_PART_S="0.5")
     finally:
         os.umask(before)
     processes.wait_frames(job_id)
@@ -106,7 +107,9 @@ def test_a_worker_writes_for_itself_and_publishes_for_all(
 
     eventually(collected, "scratch files")
     assert not [name for name, bits in scratch.items() if bits & 0o077]
+    let_go(processes.settings)
     assert processes.wait_state(job_id, "succeeded", "failed").error is None
+    eventually(processes.idle_workers, "the worker to have removed the parts")
     results = processes.settings.data_dir / "results"
     found = list(results.rglob("*"))
     assert any(path.is_file() for path in found)

@@ -188,7 +188,11 @@ def test_it_changes_nothing(local: httpx.Client, method: str, path: str) -> None
     assert local.request(method, path).status_code in (404, 405)
 
 
-@hypothesis_settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(st.dictionaries(st.sampled_from(FIELDS), st.binary(max_size=200), min_size=1))
 def test_any_bytes_can_be_read(redis: Redis, queue: JobQueue, fields: dict[Any, Any]) -> None:
     key = f"rq:job:{JOB}"

@@ -33,7 +33,9 @@ from tests.security.test_scopes import routes
 from tests.serving import take, wait_for
 
 quick = hypothesis_settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 STREAMS = "/live/"

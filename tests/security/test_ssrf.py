@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from hypothesis import example, given, settings as effort, strategies as st
+from hypothesis import HealthCheck, example, given, settings as effort, strategies as st
 from pydantic import SecretStr
 
 from api.background.webhook_sender import WebhookSender
@@ -23,6 +23,7 @@ from shoal.settings import Settings
 from shoal.url_policy import UrlPolicy
 from tests import conftest
 from tests.receiver import Receiver
+from tests.security.conftest import Patient
 from tests.security.data import ended_job
 from tests.serving import served
 
@@ -122,7 +123,7 @@ def test_hosts_have_one_spelling(text: str, name: str, port: int | None) -> None
 TEXTS = st.text(st.sampled_from("a1.:[]%@/\\-_x0 \n\x00é。①"), max_size=24) | st.text(max_size=24)
 
 
-@effort(max_examples=800, deadline=None)
+@effort(max_examples=800, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(TEXTS)
 @example("xn--a")
 @example("127..0.0.1")
@@ -227,7 +228,7 @@ def http(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         callback_secret=(SecretStr("whsec_" + "QUJDRA" * 6),),
         sweep_s=0,
     )
-    with served(settings) as url, httpx.Client(base_url=url) as client:
+    with served(settings) as url, Patient(url) as client:
         yield client
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import HealthCheck, given, settings as effort, strategies as st
 
 from shoal.errors import UnsupportedFrameRate, VideoTooLarge
 from worker.video.clock import Clock
@@ -45,6 +45,7 @@ def test_the_announced_spacing_is_used_until_one_is_measured() -> None:
     assert ticks([None, None, None], step_s=0.25) == [0.0, 0.25, 0.5]
 
 
+@effort(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.none() | st.floats(-1e4, 1e4), max_size=50))
 def test_time_always_increases(stamps: list[float | None]) -> None:
     clock = Clock(0.1, VideoLimits(max_duration_s=float("inf"), max_fps=float("inf")))
@@ -52,6 +53,7 @@ def test_time_always_increases(stamps: list[float | None]) -> None:
     assert all(earlier < later for earlier, later in pairwise(times))
 
 
+@effort(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.none() | st.floats(0, 100), min_size=2, max_size=50), st.data())
 def test_a_clock_goes_on_from_its_state(stamps: list[float | None], data: st.DataObject) -> None:
     limits = VideoLimits(max_duration_s=float("inf"), max_fps=float("inf"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from tests.video.authored import QUARTERS, corners, encode, insert_clap, insert_pixel_crop, quarters
 from worker.video.crop import NONE, container_crop
@@ -87,7 +87,7 @@ def cropped(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return path
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_headers_of_any_content_end_the_search(cropped: Path, data: st.DataObject) -> None:
     """Damaged sizes and fields: a crop or none, and never an error or a long search."""

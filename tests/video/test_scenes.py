@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 import numpy as np
-from hypothesis import given, strategies as st
+from hypothesis import HealthCheck, given, settings as effort, strategies as st
 
 from worker.video.scenes import AROUND, BINS, SCALE, CutDetector, Light
 
@@ -49,12 +49,14 @@ def test_it_is_known_at_once_that_there_is_none_and_soon_that_there_is_one() -> 
     assert detector.add(light(1)) == [False]
 
 
+@effort(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(SHADES)
 def test_a_cut_is_one_from_either_side(shades: list[int]) -> None:
     backward = cuts(shades[::-1])
     assert cuts(shades) == sorted(len(shades) - at for at in backward)
 
 
+@effort(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(SHADES, st.data())
 def test_a_detector_restored_anywhere_decides_as_if_nothing_had_happened(
     shades: list[int], data: st.DataObject

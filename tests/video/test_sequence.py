@@ -6,7 +6,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import HealthCheck, given, settings as effort, strategies as st
 
 from shoal.errors import NoFrames, NotAVideo, TruncatedVideo, UnsupportedFrameRate, VideoTooLarge
 from shoal.storage.frames import natural_key, pack
@@ -53,6 +53,7 @@ def test_png_pictures_of_odd_size(tmp_path: Path) -> None:
     assert [media.picture_number(frame.picture) for frame in frames] == [0, 1, 2]
 
 
+@effort(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(), st.text())
 def test_any_two_names_can_be_ordered(one: str, other: str) -> None:
     sorted([one, other], key=natural_key)

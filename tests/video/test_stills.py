@@ -91,7 +91,9 @@ def test_stills_are_the_pictures_of_the_video(
     gop=st.sampled_from([1, 7, 250]),
 )
 @hypothesis_settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_a_time_gives_the_picture_that_is_shown_then(
     folder: Path, times: list[float], gop: int
@@ -324,7 +326,7 @@ def children(pid: int) -> list[int]:
     size=st.integers(1, 5 * BLOCK),
     places=st.lists(st.tuples(st.integers(0, 6 * BLOCK), st.integers(0, 3 * BLOCK)), max_size=8),
 )
-@hypothesis_settings(max_examples=30, deadline=None)
+@hypothesis_settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_file_in_ranges_reads_as_the_file_does(size: int, places: list[tuple[int, int]]) -> None:
     data = np.random.default_rng(size).integers(0, 256, size, np.uint8).tobytes()
     ours, theirs = socket.socketpair()

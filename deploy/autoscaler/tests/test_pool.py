@@ -38,7 +38,7 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
     command = [str(find_server()), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
     server = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
     try:
-        yield connect(Settings(redis_url=f"redis://127.0.0.1:{port}/0"), attempts_s=20)
+        yield connect(Settings(redis_url=f"redis://127.0.0.1:{port}/0"), attempts_s=60)
     finally:
         server.kill()
         server.wait()
@@ -178,7 +178,7 @@ def test_scaled_to_zero_the_consumers_drain_at_once(server: Server, redis: Redis
     """And nobody else: a worker that someone runs by hand is not the pool's."""
     for name in ("sky7-machine-12-0a1b2c3d", "skyline-12-0a1b2c3d", "desk-12-0a1b2c3d"):
         info = WorkerInfo(name=name, host="machine", pid=12, started_at=0, state="busy")
-        announce(redis, "shoal", info, 60)
+        announce(redis, "shoal", info, 600)
     assert shoal_pool("scale", "1").exit_code == 0
     assert not any(worker.draining for worker in list_workers(redis, "shoal"))
     assert shoal_pool("scale", "0").exit_code == 0
@@ -186,9 +186,9 @@ def test_scaled_to_zero_the_consumers_drain_at_once(server: Server, redis: Redis
     assert draining == ["sky7-machine-12-0a1b2c3d"]
     # One that was on its way meanwhile learns of it before it takes a video.
     late = WorkerInfo(name="sky8-machine-9-0a1b2c3d", host="machine", pid=9, started_at=0)
-    assert announce(redis, "shoal", late, 60)
+    assert announce(redis, "shoal", late, 600)
     assert shoal_pool("scale", "1").exit_code == 0
-    assert not announce(redis, "shoal", late, 60)
+    assert not announce(redis, "shoal", late, 600)
 
 
 def test_skypilot_does_not_take_over_the_log() -> None:

@@ -24,8 +24,8 @@ def settings(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Setti
         data_dir=folder / "data",
         work_dir=folder / "work",
         beat_s=0.5,
-        lease_s=3,
-        grace_s=5,
+        lease_s=600,  # none lapses, however long the machine stands still
+        grace_s=60,
         retry_pauses_s=(),
         api_port=free_port(),
     )

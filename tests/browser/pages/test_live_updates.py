@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -111,12 +112,14 @@ def test_the_chart_and_the_status_are_written_when_they_change(
           .observe(document.getElementById("connection"), { childList: true, characterData: true });
       });
     """)
+    began = time.monotonic()
     page.goto("/ui")
     expect(page.locator("#connection")).to_have_text("live")
     for number in range(4):
         submit(client, settings, f"more-{number}")
         expect(page.locator(".tile strong").first).to_have_text(str(4 + number))
-    assert page.evaluate("charts") <= 2  # at first, and when a minute has passed
+    minutes = (time.monotonic() - began) / 60
+    assert page.evaluate("charts") <= 2 + minutes  # at first, and when a minute has passed
     assert page.evaluate("statuses") == 1
 
 

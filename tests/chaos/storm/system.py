@@ -29,7 +29,7 @@ from tests.running import ROOT, Processes, descendants, eventually, is_over
 
 SITE = Path(__file__).parent / "site"
 SECRET = "whsec_" + "QUJDRA" * 6
-GRACE_S = 6.0
+GRACE_S = 10.0  # an idle worker that stands still for some seconds leaves in order
 LEASE_S = 4.0
 SLACK_S = 15.0  # that a busy machine may add to a promised time
 WAIT_S = 120.0
