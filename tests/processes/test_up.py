@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +66,25 @@ class Up:
         return found
 
     def end(self) -> None:
+        """``kill -9``, after which its children must end by themselves."""
+        children = self._kill()
+        eventually(lambda: all(map(is_over, children)), f"all to end: {children}")
+
+    def stop(self) -> None:
+        """End it and its children, however it is."""
+        for child in (children := self._kill()):
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+        eventually(lambda: all(map(is_over, children)), "all to end")
+
+    def _kill(self) -> list[psutil.Process]:
         self.client.close()
-        if self.process.poll() is None:
-            children = self.children()
-            self.process.kill()
-            self.process.wait()
-            eventually(lambda: all(is_over(child) for child in children), "all to end")
+        if self.process.poll() is not None:
+            return []
+        children = self.children()
+        self.process.kill()
+        self.process.wait()
+        return children
 
 
 @pytest.fixture
@@ -87,7 +101,7 @@ def up(tmp_path: Path) -> Iterator[Up]:
     try:
         yield running.ready()
     finally:
-        running.end()
+        running.stop()
 
 
 def submit(up: Up, clip: Path) -> str:
@@ -113,7 +127,7 @@ def test_an_interrupted_video_continues_at_the_next_start(
         assert "preempted" in events
         assert again.cli("show", job_id)["preemptions"] == 1
     finally:
-        again.end()
+        again.stop()
 
 
 def test_nothing_outlives_a_killed_stack_and_its_video_continues(up: Up, clip: Path) -> None:
@@ -125,7 +139,7 @@ def test_nothing_outlives_a_killed_stack_and_its_video_continues(up: Up, clip: P
         again.ready()
         eventually(lambda: again.state(job_id) == "succeeded", "the video to be done", 120)
     finally:
-        again.end()
+        again.stop()
 
 
 def test_a_second_stack_on_the_same_data_is_refused(up: Up) -> None:

@@ -32,6 +32,7 @@ from worker.engines.sam3.warmup import compile_parts
 MAX_LAUNCHES, MAX_WAITS = 400, 8
 
 
+@pytest.mark.timeout(900)  # the compiler takes minutes on a busy machine
 def test_compiled_parts_are_whole_graphs_and_give_the_same_masks(
     plain: Path, predictor: Sam3Predictor
 ) -> None:
