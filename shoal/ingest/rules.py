@@ -19,17 +19,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from shoal.errors import (
-    ShoalError,
-)
+from shoal.errors import ShoalError
 from shoal.model import globs
 from shoal.model.job import Options
 from shoal.model.prompts import (

@@ -17,7 +17,6 @@ from shoal.queue.lease import Lease
 from shoal.queue.line import LOW_EVERY
 from shoal.queue.queue import JobQueue
 from shoal.queue.reaper import Reaper
-from shoal.settings import Settings
 from tests.serving import waiting
 
 names = count()
@@ -27,12 +26,6 @@ Add = Callable[..., list[str]]
 def spec(name: object) -> JobSpec:
     uri = f"file:///videos/{name}.mp4"
     return JobSpec(uri=uri, version="1", size=1, prompts=("person",), results="file:///out/a")
-
-
-@pytest.fixture
-def settings(settings: Settings) -> Settings:
-    """Leases that no pause of a busy machine ends: nobody here renews them."""
-    return settings.model_copy(update={"lease_s": 600.0})
 
 
 @pytest.fixture

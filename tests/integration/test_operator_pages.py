@@ -36,12 +36,6 @@ SHOWN = "&lt;img src=x onerror=alert(1)&gt;"
 
 
 @pytest.fixture
-def settings(settings: Settings) -> Settings:
-    """Leases that no pause of a busy machine ends: nobody here renews them."""
-    return settings.model_copy(update={"lease_s": 600.0})
-
-
-@pytest.fixture
 def jobs(http: httpx.Client, settings: Settings) -> list[str]:
     """Three queued ones."""
     videos = [write_video(settings, f"m{i}.mp4") for i in range(3)]
@@ -232,7 +226,7 @@ def test_a_callback_is_shown_and_sent_again(settings: Settings, queue: JobQueue)
     spec = JobSpec(uri="gs://b/a.mp4", version="1", size=1, prompts=(EVIL,), results="gs://r")
     queue.submit(spec, callback=f"https://example.org/{EVIL}")
     take(queue).fail(Failure.of(AudioOnly("no picture")))
-    with served(settings) as url, httpx.Client(base_url=url, timeout=60) as http:
+    with served(settings) as url, httpx.Client(base_url=url) as http:
         page = http.get("/ui/callbacks").text
         assert "video.failed" in page
         assert EVIL not in page
@@ -266,7 +260,7 @@ def test_rules_are_shown_and_tried(settings: Settings, queue: JobQueue, tmp_path
     file.write_text(RULES)
     with (
         served(settings.model_copy(update={"rules": file})) as url,
-        httpx.Client(base_url=url, timeout=60) as http,
+        httpx.Client(base_url=url) as http,
     ):
         page = http.get("/ui/rules").text
         assert "soccer &lt;b&gt;" in page
@@ -293,7 +287,7 @@ def test_rules_are_shown_and_tried(settings: Settings, queue: JobQueue, tmp_path
 def test_pages_and_streams_are_behind_the_login(settings: Settings) -> None:
     with (
         served(settings.model_copy(update={"api_tokens": (SecretStr("s3cret"),)})) as url,
-        httpx.Client(base_url=url, timeout=60) as http,
+        httpx.Client(base_url=url) as http,
     ):
         for path in ("/ui/batches", "/ui/callbacks", "/ui/skipped", "/ui/rules", "/live/skipped"):
             assert http.get(path).status_code == 401

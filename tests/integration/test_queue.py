@@ -23,12 +23,6 @@ TRANSIENT = Failure.of(StorageUnavailable("no answer"))
 PERMANENT = Failure.of(NotAVideo("not a video"))
 
 
-@pytest.fixture
-def settings(settings: Settings) -> Settings:
-    """Leases that no pause of a busy machine ends: nobody here renews them."""
-    return settings.model_copy(update={"lease_s": 600.0})
-
-
 def spec(name: str = "a.mp4") -> JobSpec:
     uri = f"file:///videos/{name}"
     return JobSpec(uri=uri, version="1", size=1, prompts=("person",), results="file:///out/a")

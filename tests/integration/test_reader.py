@@ -21,12 +21,6 @@ from tests.tables import WRITTEN, write_results
 
 
 @pytest.fixture
-def settings(settings: Settings) -> Settings:
-    """Leases that no pause of a busy machine ends: nobody here renews them."""
-    return settings.model_copy(update={"lease_s": 600.0})
-
-
-@pytest.fixture
 def files(tmp_path: Path) -> dict[str, bytes]:
     return write_results(tmp_path / "made")
 

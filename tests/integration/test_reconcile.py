@@ -123,17 +123,14 @@ def test_an_edited_rule_is_for_new_uploads(watched: Settings, queue: JobQueue) -
         assert sweep(client) == [new]
         *_, page = client.reconcile(dry_run=True)
         assert (page.changed, page.missing) == (3, 0)
-        shown = httpx.get(f"{url}/ui/rules", trust_env=False, timeout=60).text
+        shown = httpx.get(f"{url}/ui/rules", trust_env=False).text
         assert "3 videos were" in shown
         assert "shoal reconcile --again" in shown
         again = [each.uri for found in client.reconcile(again=True) for each in found.queued]
         assert sorted(again) == earlier
         *_, page = client.reconcile(again=True)
         assert (page.changed, page.missing) == (0, 0)
-        assert (
-            "shoal reconcile --again"
-            not in httpx.get(f"{url}/ui/rules", trust_env=False, timeout=60).text
-        )
+        assert "shoal reconcile --again" not in httpx.get(f"{url}/ui/rules", trust_env=False).text
     assert queue.depth().queued == 2 + 1 + 3
 
 
@@ -144,13 +141,13 @@ def test_the_rules_page_counts_before_anything_is_swept(
         drop(watched, f"{number:03}.mp4")
 
     def page() -> str:
-        shown = httpx.get(f"{url}/ui/rules?count=true", trust_env=False, timeout=60)
+        shown = httpx.get(f"{url}/ui/rules?count=true", trust_env=False)
         return re.sub(r"<[^>]+>|\s+", " ", shown.text).replace("  ", " ")
 
     monkeypatch.setattr("api.background.reconcile.COUNTING_S", 60.0)  # however slow this machine is
     monkeypatch.setattr("api.storage_calls.DEADLINE_S", 60.0)
     with served(watched) as url, Client(url) as client:
-        assert "Count" in httpx.get(f"{url}/ui/rules", trust_env=False, timeout=60).text
+        assert "Count" in httpx.get(f"{url}/ui/rules", trust_env=False).text
         assert "would queue 250 videos , of 250 files" in page()
         assert queue.depth().queued == 0
         with monkeypatch.context() as patch:
@@ -177,7 +174,7 @@ def test_a_count_does_not_wait_for_a_storage_that_hangs(
     monkeypatch.setattr("shoal.storage.files.FileStorage.list", hang)
     monkeypatch.setattr("api.storage_calls.DEADLINE_S", 0.2)
     with served(watched) as url:
-        shown = httpx.get(f"{url}/ui/rules?count=true", trust_env=False, timeout=60)
+        shown = httpx.get(f"{url}/ui/rules?count=true", trust_env=False)
         released.set()
     assert shown.status_code == 200
     assert "does not answer in time" in shown.text

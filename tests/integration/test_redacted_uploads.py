@@ -20,12 +20,6 @@ End = Callable[[Record], Record]
 
 
 @pytest.fixture
-def settings(settings: Settings) -> Settings:
-    """Leases that no pause of a busy machine ends: nobody here renews them."""
-    return settings.model_copy(update={"lease_s": 600.0})
-
-
-@pytest.fixture
 def upload(client: Client, tmp_path: Path) -> str:
     (tmp_path / "street & square.mp4").write_bytes(b"faces")
     return client.upload(tmp_path / "street & square.mp4").uri

@@ -22,12 +22,6 @@ from tests.integration.test_api_videos import code_of
 from tests.serving import publish, take
 
 
-@pytest.fixture
-def settings(settings: Settings) -> Settings:
-    """Leases that no pause of a busy machine ends: nobody here renews them."""
-    return settings.model_copy(update={"lease_s": 600.0})
-
-
 def track(object_id: int, prompt: str = "person", first: int = 0, last: int = 40) -> Track:
     return Track(
         object_id=object_id,

@@ -44,7 +44,7 @@ def test_the_api_says_so(settings: Settings, queue: JobQueue, away: Path) -> Non
     with (
         served(settings) as url,
         Client(url) as client,
-        httpx.Client(base_url=url, timeout=60) as http,
+        httpx.Client(base_url=url) as http,
     ):
         settings.data_dir.rename(away)
         try:

@@ -283,7 +283,7 @@ def test_a_presigned_url_leads_to_results_and_is_seen_nowhere(
     secrets = secrets_of(presigned)
     assert secrets
     settings = settings.model_copy(update={"source_allow": LOOPBACK})
-    with served(settings) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as http:
+    with served(settings) as url, httpx.Client(base_url=url, trust_env=False) as http:
         body = {"uri": presigned, "prompts": ["person"]}
         job = http.post("/videos", json=body).json()
         assert job["spec"]["uri"] == presigned.partition("?")[0]
@@ -322,7 +322,7 @@ def test_a_new_link_replaces_one_that_has_expired(
     web: WebServer, settings: Settings, queue: JobQueue
 ) -> None:
     settings = settings.model_copy(update={"source_allow": LOOPBACK})
-    with served(settings) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as http:
+    with served(settings) as url, httpx.Client(base_url=url, trust_env=False) as http:
         ids = set()
         for signature in ("first", "second"):
             link = f"{web.url}/a.mp4?Expires=1&Signature={signature}&Key-Pair-Id=K"
@@ -346,7 +346,7 @@ def test_links_in_a_batch_are_kept_as_well(
 ) -> None:
     settings = settings.model_copy(update={"source_allow": LOOPBACK})
     good, bad = f"{web.url}/a.mp4?token=s3cret", "https://10.0.0.1/b.mp4?token=s3cret"
-    with served(settings) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as http:
+    with served(settings) as url, httpx.Client(base_url=url, trust_env=False) as http:
         body = {"uris": [good, bad], "prompts": ["person"]}
         batch = http.post("/batches", json=body).json()["id"]
         eventually(lambda: Batches(queue).skips(batch), "the batch to be expanded")
