@@ -11,8 +11,9 @@ set -euo pipefail
 SRC=$(cd "$(dirname "$0")/../.." && pwd)
 R=${RIG:-$SRC/build/rig}
 H=$R/home       # of SkyPilot
-SKY=$R/sky      # its environment: one file of it is changed
+SKY=$R/sky      # its environment: two files of it are changed
 SHOAL=$SRC/.venv
+export SKYPILOT_POD_MEMORY_GB_LIMIT=9 # three controllers of jobs: all of a machine's memory gives twelve
 CA=/etc/ssl/certs/ca-certificates.crt
 ADDRESS=$(hostname -I | cut -d' ' -f1) # not 127.0.0.1, which 'shoal pool up' refuses
 export SLURM_CONF=$R/slurm.conf
@@ -52,6 +53,10 @@ install() {
   # SkyPilot asks 8.8.8.8 and 1.1.1.1 whether the internet is there: 'net' answers.
   sed -i "s#^_TEST_IP_LIST = .*#_TEST_IP_LIST = ['http://127.0.0.1:18888']#" \
     "$SKY"/lib/python3*/site-packages/sky/backends/backend_utils.py
+  # All machines are this one: their agents would take one port, and all but one of them end and
+  # begin again for ever. Each looks for its port from its machine's number on.
+  sed -i "s#find_free_port(constants.SKYLET_GRPC_PORT)#find_free_port(constants.SKYLET_GRPC_PORT + int(os.environ['SKY_RUNTIME_DIR'].split('-')[-2]))#" \
+    "$SKY"/lib/python3*/site-packages/sky/skylet/attempt_skylet.py
   cp -r "$SRC/deploy/autoscaler/tests/catalogs/v8" "$H/.sky/catalogs/"
   files
 }
@@ -181,6 +186,7 @@ environment() {
   sed "s/@[0-9.]*:/@$ADDRESS:/" "$R/shoal/worker.env"
   cat <<C
 export HOME=$H PATH=$SHOAL/bin:$SKY/bin:\$PATH SLURM_CONF=$SLURM_CONF RIG=$R
+export SKYPILOT_POD_MEMORY_GB_LIMIT=$SKYPILOT_POD_MEMORY_GB_LIMIT
 export SHOAL_RESULTS=s3://bucket/results HF_TOKEN=hf_none SHOAL_API_TOKEN=$TOKEN
 export SHOAL_API_URL=http://127.0.0.1:18000 SHOAL_SCALE_FILES=$R/files
 export SHOAL_AUTOSCALER=$SKY/bin/shoal-autoscaler
