@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-FRAME_S = "0.3"  # the engine waits so long for each frame, as a GPU would compute
+FRAME_S = "0.2"  # the engine waits so long for each frame, as a GPU would compute
 BUCKET = {
     "AWS_REGION": "us-east-1",
     "AWS_DEFAULT_REGION": "us-east-1",

@@ -29,7 +29,7 @@ CHECKOUT = Path(__file__).parents[2]
 RUN = f"{time.time():.0f}"  # names its videos: the bucket may have those of earlier runs
 CAP = 3
 BURST, LATER = 5, 3  # videos
-IDLE_EXIT_S = "60"
+IDLE_EXIT_S = "30"
 LIMIT_S = 3600.0  # four times what it takes on a machine that has nothing else to do
 
 
