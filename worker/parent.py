@@ -83,7 +83,7 @@ class Parent:
         self._stop_at = 0.0
         self.mirror = self._insist(lambda: RQMirror(queue, name, beat_s=settings.beat_s))
         self._next_beat = 0.0
-        self._idle_since = time.monotonic()
+        self._idle_since = self._looked_at = time.monotonic()
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT, or until it has drained or done what it was started for.
@@ -119,7 +119,7 @@ class Parent:
         if 0 < most <= self.info.jobs_done:
             log.info("%d jobs done, as many as asked for", most)
             return True
-        if 0 < idle_s < time.monotonic() - self._idle_since:
+        if 0 < idle_s < self._looked_at - self._idle_since:  # it may have stood still since
             log.info("no job for %.0f s", idle_s)
             return True
         return False
@@ -184,6 +184,7 @@ class Parent:
 
     def _dequeue(self) -> str | None:
         """Wait a moment for a job. A signal cuts no wait short, so none can be lost in between."""
+        self._looked_at = time.monotonic()
         try:
             with redis_errors():
                 self._beat_if_due()

@@ -42,19 +42,20 @@ CONF
 pem="$(openssl x509 -in valkey.crt | od -An -v -tx1 | tr -d '\n' | sed 's/ /%/g')"
 trust="ssl_check_hostname=false&ssl_ca_data=$pem"
 
-# Both end together: on SIGTERM, and when one of them does. The API goes first.
-api=
+# Both end together: on SIGTERM, and when one of them does. The API, the newer one, goes first.
+# The shell itself knows what it started: a signal may come before a variable holds it.
 end() {
   trap - EXIT
-  [ -z "$api" ] || { kill "$api" 2>/dev/null || true; wait "$api" || true; }
-  kill "$valkey" 2>/dev/null || true
-  wait "$valkey" || true
+  local job
+  for job in $(jobs -p | tac); do
+    kill "$job" 2>/dev/null || true
+    wait "$job" || true
+  done
 }
 trap end EXIT
 trap 'exit 143' TERM INT
 
 $server "$home/valkey.conf" &
-valkey=$!
 
 address="$(curl -fs --max-time 5 https://api.ipify.org || hostname -I | cut -d' ' -f1)"
 echo "export SHOAL_REDIS_URL='rediss://:$password@$address:$port/0?$trust'" > worker.env
@@ -62,5 +63,4 @@ echo "For the workers: $home/worker.env"
 
 SHOAL_REDIS_URL="rediss://:$password@127.0.0.1:$port/0?$trust" SHOAL_DATA_DIR="$home/data" \
   shoal api --host 127.0.0.1 &
-api=$!
 wait -n

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from shoal.client import Client
 from shoal.model.job import Options, State
@@ -145,6 +145,18 @@ def test_a_form_that_is_not_filled_in_says_what_is_missing(
     page.get_by_role("button", name="Submit").click()
     page.wait_for_url(re.compile(r"/ui/videos/[0-9a-f]{24}"))
     assert client.get(page.url.rpartition("/")[2]).spec.options.sample_fps == "auto"
+
+
+def test_nothing_is_submitted_before_the_script_of_the_form_runs(page: Page) -> None:
+    """The browser itself would send the form to where it is, and forget the chosen file."""
+    held: list[Route] = []
+    page.route("**/static/new.js", lambda route: held.append(route))
+    page.goto("/ui/new", wait_until="commit")
+    expect(page.locator("#submit")).to_be_disabled()
+    while not held:
+        page.wait_for_timeout(20)  # the browser's events come meanwhile
+    held[0].continue_()
+    expect(page.locator("#submit")).to_be_enabled()
 
 
 # --- failures ------------------------------------------------------------------------------------

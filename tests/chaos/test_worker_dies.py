@@ -222,6 +222,22 @@ def test_a_worker_ends_when_there_has_been_nothing_to_do(
     assert processes.queue.records.get(job_id).state == State.SUCCEEDED
 
 
+def test_a_worker_that_stood_still_looks_for_a_video_before_it_ends(
+    processes: Processes, submit_clip: SubmitClip
+) -> None:
+    idle_s = 8.0  # it may stand still before the test lets it
+    processes.queue.pause()
+    worker = processes.worker(SHOAL_IDLE_EXIT_S=str(idle_s))
+    eventually(processes.idle_workers, "the worker")
+    worker.send_signal(signal.SIGSTOP)
+    job_id = submit_clip()
+    processes.queue.resume()
+    time.sleep(idle_s + 1)
+    worker.send_signal(signal.SIGCONT)
+    processes.wait_state(job_id, "succeeded")
+    assert worker.wait(timeout=120) == 0
+
+
 def test_a_video_that_takes_too_long_is_stopped(
     processes: Processes, submit_clip: SubmitClip
 ) -> None:

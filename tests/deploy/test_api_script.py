@@ -21,9 +21,14 @@ echo $$ > "$NOTES/{name}.pid"
 while :; do sleep 0.05; done
 """
 
+# The script sends itself the signal as soon as it has started both, before its next command.
+SIGTERM_AT_ONCE = """
+trap '[ "$(jobs -p | wc -l)" -lt 2 ] || { trap - DEBUG; kill -TERM $$; }' DEBUG
+"""
+
 
 @pytest.fixture
-def script(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+def script(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[bytes]]:
     programs = {"shoal": SERVER, "valkey": SERVER, "curl": "#!/bin/sh\necho 192.0.2.1\n"}
     for name, text in programs.items():
         (tmp_path / name).write_text(text.replace("{name}", name))
@@ -36,18 +41,29 @@ def script(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
         "SHOAL_RESULTS": "gs://b/r",
         "VALKEY": str(tmp_path / "valkey"),
     }
+    if early := getattr(request, "param", ""):
+        (tmp_path / "early").write_text(early)
+        env["BASH_ENV"] = str(tmp_path / "early")
     process = subprocess.Popen(
         ["bash", str(ROOT / "deploy" / "skypilot" / "api.sh")], env=env, stdout=subprocess.DEVNULL
     )
     try:
         yield process
     finally:
-        for child in psutil.Process().children(recursive=True):
-            with suppress(psutil.NoSuchProcess):  # the servers' own come and go
-                if str(tmp_path) in " ".join(child.cmdline()):
-                    child.kill()
+        for server in servers(tmp_path):
+            server.kill()
         process.kill()
         process.wait()
+
+
+def servers(folder: Path) -> list[psutil.Process]:
+    """Those that run, also where the script has ended."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if {str(folder / "valkey"), str(folder / "shoal")} & set(process.cmdline()):
+                found.append(process)
+    return found
 
 
 def pid(folder: Path, name: str) -> int:
@@ -62,6 +78,14 @@ def test_sigterm_ends_both(script: subprocess.Popen[bytes], tmp_path: Path) -> N
     assert script.wait(60) == 143
     eventually(lambda: not any(map(psutil.pid_exists, children)), "both to be gone")
     assert {path.name for path in tmp_path.glob("*.ended")} == {"shoal.ended", "valkey.ended"}
+
+
+@pytest.mark.parametrize("script", [SIGTERM_AT_ONCE], indirect=True, ids=["early"])
+def test_sigterm_ends_both_also_when_they_have_just_been_started(
+    script: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    assert script.wait(60) == 143
+    eventually(lambda: not servers(tmp_path), "both to be gone")
 
 
 @pytest.mark.parametrize(("dies", "other"), [("valkey", "shoal"), ("shoal", "valkey")])

@@ -56,9 +56,11 @@ function patch(region, content) {
 const callbacks = {
   // What is typed or chosen stays.
   beforeNodeMorphed: (old) => !(old === document.activeElement && old.matches("input, select, textarea")),
-  // What the user has opened, closed or checked stays, and pictures that are drawn: see thumbs.js.
+  // What the user has opened, closed, checked or selected stays, and what scripts draw: see toggles.js,
+  // picture.js, player.js and thumbs.js.
   beforeAttributeUpdated: (name, element) =>
-    !(name === "open" && element.matches("details")) && !(name === "checked" && element.matches("[data-show]")) && !element.matches("[data-thumb]"),
+    !(name === "open" && element.matches("details")) && !(name === "checked" && element.matches("[data-show]"))
+    && !(name === "aria-current" && element.matches("[data-seek]")) && !element.matches("[data-thumb], .playhead"),
 };
 
 function press() {

@@ -219,3 +219,4 @@ preview.setUp({
   clearProblem: () => { problemBox.hidden = true; },
 });
 updateEngines().catch(showProblem);
+setBusy(false); // before this ran, the browser itself would send the form, without its file

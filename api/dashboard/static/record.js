@@ -29,6 +29,7 @@ export async function record({ url, from, to, width, height, paint, onProgress, 
     signal.throwIfAborted();
     Object.assign(video, { muted: true, playsInline: true, preload: "auto", src: url });
     await until("loadedmetadata");
+    if (from >= video.duration) throw new Error("The video ends before the clip begins.");
     video.currentTime = from;
     await until("seeked");
     const canvas = Object.assign(document.createElement("canvas"), { width, height });
@@ -52,8 +53,8 @@ export async function record({ url, from, to, width, height, paint, onProgress, 
       if (signal.aborted) return;
       paint(context, video, mediaTime);
       onProgress(Math.min(1, (mediaTime - from) / (to - from)));
-      if (mediaTime >= to) return end();
-      if (recorder.state === "inactive") recorder.start();
+      if (recorder.state === "inactive") recorder.start(); // the first frame may be past the end already
+      else if (mediaTime >= to) return end();
       video.requestVideoFrameCallback(step);
     };
     document.addEventListener("visibilitychange", () => {

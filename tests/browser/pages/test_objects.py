@@ -96,6 +96,23 @@ def test_objects_are_hidden_and_shown_and_this_is_remembered(page: Page, job: st
     expect(second).not_to_be_checked()
 
 
+def test_a_live_update_leaves_what_is_selected_and_where_the_player_is(
+    page: Page, job: str
+) -> None:
+    opened(page, job)
+    lane = page.locator("[data-object='2']")
+    lane.locator("[data-seek]").click()
+    page.locator("#stage video").evaluate("video => { video.currentTime = 1 }")
+    playhead = lane.locator(".playhead")
+    eventually(lambda: float(playhead.get_attribute("x1") or 0) > 0, "the playhead to move")
+    at = playhead.get_attribute("x1") or ""
+    page.evaluate("document.querySelector('h1').remove()")
+    page.evaluate("document.dispatchEvent(new Event('shoal:changed'))")
+    expect(page.locator("h1")).to_be_visible()
+    expect(lane.locator("[data-seek]")).to_have_attribute("aria-current", "true")
+    expect(playhead).to_have_attribute("x1", at)
+
+
 def test_the_selected_object_has_a_bar(page: Page, job: str) -> None:
     opened(page, job)
     bar = page.get_by_role("group", name="Selected object")
@@ -165,6 +182,24 @@ def test_a_recording_is_cancelled_and_what_is_too_long_not_begun(page: Page, job
     expect(save).to_be_enabled()
     expect(page.locator("#clip-problem")).to_be_hidden()
     assert saved == []
+
+
+def test_a_clip_of_one_frame_is_saved_and_one_past_the_end_refused(page: Page, job: str) -> None:
+    opened(page, job)
+    page.locator("[data-object='1'] [data-seek]").click()
+    page.get_by_role("button", name="Save clip").click()
+    save = page.get_by_role("button", name="Record and save")
+    page.locator("#clip-from").fill("998")
+    page.locator("#clip-to").fill("999")
+    save.click()
+    expect(page.locator("#clip-problem")).to_contain_text("ends before the clip begins")
+    page.locator("#clip-from").fill("0.43")
+    page.locator("#clip-to").fill("0.44")
+    with page.expect_download() as download:
+        save.click()
+    expect(page.locator("#clip")).to_be_hidden()
+    with av.open(download.value.path()) as clip:
+        assert list(clip.decode(video=0))
 
 
 def test_where_the_source_cannot_be_played_the_overlay_stays(
