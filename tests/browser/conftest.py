@@ -1,4 +1,4 @@
-"""A browser on the dashboard of real processes."""
+"""A browser on the dashboard of an API in this process, and of workers that are processes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, Request, sync_playwright
 
 from shoal.client import Client
+from shoal.queue.queue import JobQueue
 from shoal.settings import Settings
 from tests.browser import chromium
-from tests.running import Processes
+from tests.serving import served
 
 WAIT_MS = 120_000  # a machine may be slow
 
@@ -39,9 +40,15 @@ def settings(settings: Settings) -> Settings:
 
 
 @pytest.fixture
-def client(processes: Processes) -> Client:
-    """The API, started."""
-    return processes.api()
+def api_settings(settings: Settings) -> Settings:
+    return settings
+
+
+@pytest.fixture
+def client(api_settings: Settings, queue: JobQueue) -> Iterator[Client]:
+    """An API over the empty queue. As a process of its own it would take a second to load."""
+    with served(api_settings, api_settings.api_port) as url, Client(url) as client:
+        yield client
 
 
 class Watch:

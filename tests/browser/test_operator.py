@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
+from pydantic import SecretStr
 
 from api.events.inbox import SkippedLog
 from shoal.client import Client
@@ -22,7 +23,7 @@ from tests.browser.conftest import WAIT_MS
 from tests.browser.fit import fits
 from tests.conftest import SubmitClip
 from tests.receiver import Receiver
-from tests.running import Processes, eventually
+from tests.running import eventually
 from tests.serving import take, waiting, write_video
 
 expect.set_options(timeout=WAIT_MS)
@@ -38,17 +39,19 @@ results = "gs://elsewhere"
 
 
 @pytest.fixture
-def client(processes: Processes, tmp_path: Path) -> Client:
-    """An API that signs callbacks, and has rules."""
+def api_settings(settings: Settings, tmp_path: Path) -> Settings:
+    """Callbacks are signed, and there are rules."""
     rules = tmp_path / "rules.toml"
     rules.write_text(RULES)
-    processes.env |= {
-        "SHOAL_CALLBACK_SECRET": "whsec_" + base64.b64encode(bytes(range(32))).decode(),
-        "SHOAL_CALLBACK_ALLOW": "127.0.0.1/32",
-        "SHOAL_RULES": str(rules),
-        "SHOAL_SWEEP_S": "0",
-    }
-    return processes.api()
+    secret = "whsec_" + base64.b64encode(bytes(range(32))).decode()
+    return settings.model_copy(
+        update={
+            "callback_secret": (SecretStr(secret),),
+            "callback_allow": ("127.0.0.1/32",),
+            "rules": rules,
+            "sweep_s": 0,
+        }
+    )
 
 
 @pytest.fixture

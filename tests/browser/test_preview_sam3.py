@@ -12,16 +12,15 @@ from tests.browser.conftest import WAIT_MS
 from tests.browser.test_preview import painted, previewed
 from tests.running import ROOT, Processes, eventually
 
-pytest.importorskip("torch")
-
-from tests.sam3 import tiny
-
 expect.set_options(timeout=WAIT_MS)
 
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What makes a worker load SAM3 from a directory, with torch and torchvision of any build."""
+    pytest.importorskip("torch")
+    from tests.sam3 import tiny  # takes seconds to load
+
     return {
         "SHOAL_SAM3_WEIGHTS": str(tiny.save_checkpoint(tmp_path_factory.mktemp("sam3"))),
         "PYTHONPATH": f"{ROOT / 'tests/sam3/site'}:{ROOT}",

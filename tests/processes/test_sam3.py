@@ -17,16 +17,15 @@ from shoal.results.layout import Metadata
 from tests.processes.gate import told_to_go
 from tests.running import ROOT, Processes
 
-pytest.importorskip("torch")
-
-from tests.sam3 import tiny
-
 FRAMES = 120  # several seconds: time enough to interrupt the worker between two frames
 
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What makes a worker load SAM3 from a directory, with torch and torchvision of any build."""
+    pytest.importorskip("torch")
+    from tests.sam3 import tiny  # takes seconds to load
+
     checkpoint = tiny.save_checkpoint(tmp_path_factory.mktemp("sam3"))
     return {
         "SHOAL_SAM3_WEIGHTS": str(checkpoint),

@@ -47,7 +47,10 @@ def _filled(path: str, limit: Limit | None, start: str, item: str, end: str) -> 
     item = item.replace("#", "%06d")
     room = limit.size - len(start) - len(end) - 100
     count = min(room // (len(item) + 1), (limit.values - 10) // (item.count(",") + 1))
-    items = (item % ((n,) * item.count("%06d")) if "%" in item else item for n in range(count))
+    if "%06d" in item:
+        items = [item % ((n,) * item.count("%06d")) for n in range(count)]
+    else:
+        items = [item] * count
     return (start + ",".join(items) + end).encode()
 
 

@@ -4,6 +4,7 @@
 const TYPES = ["video/mp4;codecs=avc1.640028", "video/mp4;codecs=avc1.42E01E", "video/webm;codecs=vp9", "video/webm"];
 const BITS_PER_PIXEL = 0.2; // and frame, of 30 in a second
 const LEAST_BITS = 2_000_000; // per second
+const CAPTURE_MS = 100; // after which the recorder has what was painted last
 
 const type = () => TYPES.find((each) => window.MediaRecorder?.isTypeSupported(each));
 
@@ -51,11 +52,11 @@ export async function record({ url, from, to, width, height, paint, onProgress, 
     };
     const step = (_, { mediaTime }) => {
       if (signal.aborted) return;
+      if (recorder.state === "inactive") recorder.start();
       paint(context, video, mediaTime);
       onProgress(Math.min(1, (mediaTime - from) / (to - from)));
-      if (recorder.state === "inactive") recorder.start(); // the first frame may be past the end already
-      else if (mediaTime >= to) return end();
-      video.requestVideoFrameCallback(step);
+      if (mediaTime >= to) setTimeout(end, CAPTURE_MS);
+      else video.requestVideoFrameCallback(step);
     };
     document.addEventListener("visibilitychange", () => {
       if (document.hidden) {
@@ -66,7 +67,8 @@ export async function record({ url, from, to, width, height, paint, onProgress, 
         video.play().catch(() => {});
       }
     }, options);
-    video.addEventListener("ended", end, options);
+    // The frame that is shown may be the last one: then there is no other to step to.
+    video.addEventListener("ended", () => step(0, { mediaTime: Math.max(to, video.currentTime) }), options);
     video.requestVideoFrameCallback(step);
     await Promise.race([recorded, video.play().then(() => recorded)]);
     return { blob: new Blob(chunks, { type: recorder.mimeType }), ending: recorder.mimeType.startsWith("video/mp4") ? "mp4" : "webm" };
