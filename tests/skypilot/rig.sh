@@ -214,7 +214,7 @@ passes() {
   rm -f "$R"/figures-*.json
   for number in $(seq "$1"); do
     start
-    (eval "$(environment)" && exec "$SKY/bin/python" -u -m tests.skypilot.run) || status=$?
+    (eval "$(environment)" && PASS=$number exec "$SKY/bin/python" -u -m tests.skypilot.run) || status=$?
     stop
     [ "$status" = 0 ] || { echo "pass $number of $1 failed" >&2; exit "$status"; }
     mv "$R/figures.json" "$R/figures-$number.json"

@@ -30,6 +30,7 @@ RUN = f"{time.time():.0f}"  # names its videos: the bucket may have those of ear
 CAP = 3
 BURST, LATER = 5, 3  # videos
 IDLE_EXIT_S = "30"
+FIRST = os.environ.get("PASS", "1") == "1"
 LIMIT_S = 3600.0  # four times what it takes on a machine that has nothing else to do
 
 
@@ -121,7 +122,10 @@ def scenario(queue: JobQueue, session: Session, clip: Path) -> dict[str, float]:
         wait("all videos", lambda: done() == BURST + LATER)
         figures["submit to all done"] = session.now - submitted
         wait("no consumer", lambda: session.consumers == 0)
-        figures["last consumer to no machine"] = wait("no machine", lambda: session.machines == 0)
+        if FIRST:  # pool.yaml's delay, which nothing hurries: minutes
+            figures["last consumer to no machine"] = wait(
+                "no machine", lambda: not session.machines
+            )
     command("shoal", "pool", "down")
     if queue.depth().jobs[State.FAILED] > earlier[State.FAILED]:
         raise Failed("a video failed")

@@ -10,11 +10,11 @@ from pathlib import Path
 
 
 def table(passes: Sequence[dict[str, float]]) -> Iterator[str]:
-    """Lines of Markdown; each pass has its seconds by what they are of."""
+    """Lines of Markdown; each pass has its seconds by what they are of, the first one of all."""
     yield f"| {len(passes)} passes | median | shortest | longest |"
     yield "|---|--:|--:|--:|"
     for name in passes[0]:
-        seconds = [each[name] for each in passes]
+        seconds = [each[name] for each in passes if name in each]
         middle = statistics.median(seconds)
         yield f"| {name} | {middle:.0f} s | {min(seconds):.0f} s | {max(seconds):.0f} s |"
 
