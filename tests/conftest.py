@@ -32,7 +32,10 @@ SHOAL = [sys.executable, "-c", "from shoal.cli import app; app()"]
 
 # Where single tests take longest: begun first, so that no process of pytest-xdist is left with one
 # at the end, while the others have nothing to do.
-LONGEST = [TESTS / name for name in ("browser", "chaos", "deploy", "processes", "sam3")]
+LONGEST = [
+    TESTS / name
+    for name in ("browser", "chaos", "deploy", "processes", "sam3", "video/test_timelines.py")
+]
 
 
 @pytest.hookimpl(tryfirst=True)  # -m looks at the marks

@@ -9,7 +9,7 @@ import pytest
 from tests.video.timelines.check import check
 from tests.video.timelines.pictures import HEIGHT, WIDTH
 from tests.video.timelines.plan import draw
-from worker.video import reverse
+from worker.video import bomb_guard, reverse
 
 CHUNK = 50
 
@@ -20,7 +20,11 @@ def _small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("first", range(0, 500, CHUNK))
-def test_what_is_read_is_what_was_authored(tmp_path: Path, first: int) -> None:
+def test_what_is_read_is_what_was_authored(
+    tmp_path: Path, first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if first:  # the first of them are opened by another process before, as all videos are
+        monkeypatch.setattr(bomb_guard, "_probe", lambda *_: None)
     for seed in range(first, first + CHUNK):
         plan = draw(seed)
         try:
