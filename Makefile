@@ -80,12 +80,11 @@ autoscaler: $(SKY)/.made
 # torch takes 8 s and 600 MB. Those of the autoscaler, with SkyPilot's own code, come last. Its
 # warnings, of which there are many, are shown, not errors.
 FAST := $(if $(ARGS)$(COVERAGE),,fast)
-SLOW := $(if $(ARGS)$(COVERAGE),,--ignore=tests/sam3)
 test: dev $(if $(ARGS),,autoscaler)
 	$(if $(FAST),$(BIN)/python -m pytest -n $(JOBS) --dist loadscope -m fast tests/unit --cov --cov-report=)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder $(ARGS) \
-		$(if $(COVERAGE),--cov) $(if $(FAST),-m 'not fast and not gpu') $(SLOW)
-	$(if $(SLOW),$(BIN)/python -m pytest -n 2 --dist loadscope tests/sam3)
+		$(if $(COVERAGE),--cov) $(if $(FAST),-m 'not fast and not gpu' --ignore=tests/sam3)
+	$(if $(FAST),$(BIN)/python -m pytest -n $(JOBS) --dist loadscope tests/sam3)
 	$(if $(ARGS),,$(SKY)/bin/python -m pytest -W default deploy/autoscaler/tests)
 
 test-fast: dev

@@ -149,6 +149,18 @@ def held(worker: subprocess.Popen[bytes]) -> Iterator[None]:
         process.resume()
 
 
+def sam3_environment(folder: Path) -> dict[str, str]:
+    """What makes a worker load SAM3 from a small checkpoint, with any build of torch."""
+    from tests.sam3 import tiny  # takes seconds to load
+
+    return {
+        "SHOAL_SAM3_WEIGHTS": str(tiny.save_checkpoint(folder)),
+        "PYTHONPATH": f"{ROOT / 'tests/sam3/site'}:{ROOT}",
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+
+
 @contextmanager
 def started(settings: Settings, queue: JobQueue, log_dir: Path) -> Iterator[Processes]:
     processes = Processes(settings, queue, log_dir)

@@ -10,23 +10,15 @@ from playwright.sync_api import Locator, Page, expect
 from shoal.client import Client
 from tests.browser.conftest import WAIT_MS
 from tests.browser.test_preview import painted, previewed
-from tests.running import ROOT, Processes, eventually
+from tests.running import Processes, eventually, sam3_environment
 
 expect.set_options(timeout=WAIT_MS)
 
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What makes a worker load SAM3 from a directory, with torch and torchvision of any build."""
     pytest.importorskip("torch")
-    from tests.sam3 import tiny  # takes seconds to load
-
-    return {
-        "SHOAL_SAM3_WEIGHTS": str(tiny.save_checkpoint(tmp_path_factory.mktemp("sam3"))),
-        "PYTHONPATH": f"{ROOT / 'tests/sam3/site'}:{ROOT}",
-        "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "1",
-    }
+    return sam3_environment(tmp_path_factory.mktemp("sam3"))
 
 
 def drag(page: Page, canvas: Locator, x0: int, y0: int, x1: int, y1: int) -> None:

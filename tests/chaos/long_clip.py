@@ -35,7 +35,14 @@ from shoal.settings import Settings
 from shoal.storage import storage_for
 from tests.attempts import times
 from tests.ports import free_port
-from tests.running import ROOT, Processes, eventually, model_process, started
+from tests.running import (
+    ROOT,
+    Processes,
+    eventually,
+    model_process,
+    sam3_environment,
+    started,
+)
 
 WIDTH, HEIGHT, RATE = 320, 136, 10
 # Three deaths of a model process would make the video poisonous.
@@ -203,18 +210,6 @@ def overlay_times(record: Record) -> list[float]:
 
 def _result(record: Record, name: str) -> Path:
     return Path(record.spec.results_prefix.removeprefix("file://")) / name
-
-
-def sam3_environment(folder: Path) -> dict[str, str]:
-    """What makes a worker load SAM3 from a small checkpoint, with any build of torch."""
-    from tests.sam3 import tiny
-
-    return {
-        "SHOAL_SAM3_WEIGHTS": str(tiny.save_checkpoint(folder)),
-        "PYTHONPATH": f"{ROOT / 'tests/sam3/site'}:{ROOT}",
-        "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "1",
-    }
 
 
 @contextmanager

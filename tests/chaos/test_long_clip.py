@@ -10,8 +10,8 @@ import pytest
 from benchmarks import clip
 from shoal.settings import Settings
 from tests.chaos.crawling import hold_back, let_go
-from tests.chaos.long_clip import BLOWS, HEIGHT, RATE, WIDTH, LongClip, sam3_environment
-from tests.running import Processes
+from tests.chaos.long_clip import BLOWS, HEIGHT, RATE, WIDTH, LongClip
+from tests.running import Processes, sam3_environment
 
 
 @pytest.mark.timeout(900)  # a machine may be slow

@@ -15,24 +15,15 @@ from shoal.model.job import State
 from shoal.model.record import Record
 from shoal.results.layout import Metadata
 from tests.processes.gate import told_to_go
-from tests.running import ROOT, Processes
+from tests.running import Processes, sam3_environment
 
 FRAMES = 120  # several seconds: time enough to interrupt the worker between two frames
 
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What makes a worker load SAM3 from a directory, with torch and torchvision of any build."""
     pytest.importorskip("torch")
-    from tests.sam3 import tiny  # takes seconds to load
-
-    checkpoint = tiny.save_checkpoint(tmp_path_factory.mktemp("sam3"))
-    return {
-        "SHOAL_SAM3_WEIGHTS": str(checkpoint),
-        "PYTHONPATH": f"{ROOT / 'tests/sam3/site'}:{ROOT}",
-        "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "1",
-    }
+    return sam3_environment(tmp_path_factory.mktemp("sam3"))
 
 
 def download(client: Client, record: Record, folder: Path) -> dict[str, Path]:

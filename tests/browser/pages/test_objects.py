@@ -59,6 +59,13 @@ def opened(page: Page, job: str) -> Locator:
     return video
 
 
+def update(page: Page) -> None:
+    """A live update, which tells the whole page again."""
+    page.evaluate("document.querySelector('h1').remove()")
+    page.evaluate("document.dispatchEvent(new Event('shoal:changed'))")
+    expect(page.locator("h1")).to_be_visible()
+
+
 def drawn(page: Page, *expected: bool) -> None:
     canvas = page.locator("#marks")
     eventually(lambda: canvas.evaluate(ARE_DRAWN) == list(expected), f"the masks {expected}")
@@ -73,10 +80,7 @@ def test_objects_are_hidden_and_shown_and_this_is_remembered(page: Page, job: st
     eventually(lambda: video.evaluate(SOURCE) == "source", "the source")
     drawn(page, False, True)
     expect(page.locator("#marks")).to_have_attribute("aria-label", "Frame 20: #2 ball")
-    # A live update tells the whole page again: it leaves the choice as it is.
-    page.evaluate("document.querySelector('h1').remove()")
-    page.evaluate("document.dispatchEvent(new Event('shoal:changed'))")
-    expect(page.locator("h1")).to_be_visible()
+    update(page)  # it leaves the choice as it is
     expect(first).not_to_be_checked()
     page.reload()
     expect(first).not_to_be_checked()
@@ -109,9 +113,7 @@ def test_a_live_update_leaves_what_is_selected_and_where_the_player_is(
     playhead = lane.locator(".playhead")
     eventually(lambda: float(playhead.get_attribute("x1") or 0) > 0, "the playhead to move")
     at = playhead.get_attribute("x1") or ""
-    page.evaluate("document.querySelector('h1').remove()")
-    page.evaluate("document.dispatchEvent(new Event('shoal:changed'))")
-    expect(page.locator("h1")).to_be_visible()
+    update(page)
     expect(lane.locator("[data-seek]")).to_have_attribute("aria-current", "true")
     expect(playhead).to_have_attribute("x1", at)
 
