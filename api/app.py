@@ -190,8 +190,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        for thread in threads:
-            await run_in_threadpool(thread.stop)
+        await asyncio.gather(*(run_in_threadpool(thread.stop) for thread in threads))
         state.senders.close()
         storage.close()
         if state.bucket_uploads:

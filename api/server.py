@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import gc
 import logging
+import os
 import signal
 import socket
 import threading
 from collections.abc import Iterator
+from types import FrameType
 
 import httpx
 import uvicorn
@@ -24,12 +27,13 @@ from shoal.settings import Settings
 REDIS_WAIT_S = 60.0
 GC_EVERY = 10_000  # objects: requests make many that are in no circle, and go by themselves
 STOP_WAIT_S = 3  # for open connections, from the signal on
+END_S = 10.0  # from the signal to the end of the process, whatever hangs
 
 log = logging.getLogger(__name__)
 
 
 def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or Ctrl-C; both end within seconds, open connections or not.
+    """Serve until SIGTERM or Ctrl-C; both end it within ``END_S``, whatever hangs.
 
     Raises:
         UnsafeBind: it would be reachable from other machines without a token.
@@ -47,7 +51,11 @@ def serve(settings: Settings) -> None:
 
 
 class Server(uvicorn.Server):
-    """Ends the streams of live pages when it stops; they would last until it cuts them off."""
+    """Ends the streams of live pages when it stops; they would last until it cuts them off.
+
+    After a signal it ends the process in any case: a thread in a call of a Redis or a storage that
+    hangs would otherwise be waited for.
+    """
 
     def __init__(self, app: FastAPI, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -66,6 +74,13 @@ class Server(uvicorn.Server):
             raise
         gc.set_threshold(GC_EVERY)
         gc.freeze()  # what is there now stays: the collector need not look at it again and again
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if not self.should_exit:
+            signal.signal(signal.SIGALRM, _give_up)
+            signal.setitimer(signal.ITIMER_REAL, END_S)
+            atexit.register(signal.setitimer, signal.ITIMER_REAL, 0)  # all threads have ended
+        super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._app.state.closing.set()
@@ -118,6 +133,13 @@ def listen(settings: Settings) -> socket.socket:
             hint="Choose another --host or --port.",
         ) from error
     return listener
+
+
+def _give_up(signum: int, frame: FrameType | None) -> None:
+    """Nothing is lost: what was accepted is in Redis, as when the process is killed."""
+    names = sorted(thread.name for thread in threading.enumerate())
+    log.error("not stopped within %.0f s, so it ends now; threads: %s", END_S, ", ".join(names))
+    os._exit(128 + signal.SIGTERM)
 
 
 @contextlib.contextmanager

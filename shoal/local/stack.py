@@ -28,6 +28,7 @@ from shoal.settings import Settings
 log = logging.getLogger(__name__)
 
 LOCK_S = 5.0  # a stack that was killed a moment ago is given this long to let go
+STOP_S = 15.0  # an API or a Valkey that hangs after SIGTERM is killed after this
 
 
 class Stack:
@@ -157,7 +158,7 @@ class Stack:
         for service in (self._api, self._valkey):
             if service:
                 service.terminate()
-                service.wait(10)
+                service.wait(STOP_S)
         if self._lock:
             self._lock.close()
             self._lock = None

@@ -21,6 +21,7 @@ from redis import Redis
 
 from api import examples
 from api.app import create_app
+from api.background.base import Background
 from api.server import listen
 from shoal.client.schemas import (
     Deliveries,
@@ -44,6 +45,7 @@ from shoal.model.submission import Submission
 from shoal.queue.connection import connect
 from shoal.queue.queue import JobQueue, open_queue
 from shoal.settings import Settings
+from tests.hanging_api import LIMIT_S
 from tests.integration.test_api_videos import code_of, submit
 from tests.ports import free_port
 from tests.serving import served, take, wait_for
@@ -280,6 +282,51 @@ def test_it_stops_within_seconds_although_connections_are_open(
     assert not list(settings.uploads_dir.rglob(".partial/*"))
 
 
+@pytest.mark.parametrize("hangs", ["the start", "a request", "the end"])
+def test_it_stops_whatever_hangs(
+    settings: Settings, queue: JobQueue, hangs: str, tmp_path: Path
+) -> None:
+    """A call that hangs lasts for a quarter of an hour here."""
+    api = start_api(settings, tmp_path, "tests.hanging_api", SHOAL_HANGS=hangs)
+    log = tmp_path / "api.log"
+    try:
+        if hangs == "a request":
+            port = api_port(api, tmp_path)
+            with pytest.raises(httpx.ReadTimeout):
+                httpx.post(f"http://127.0.0.1:{port}/workers/a/drain", timeout=0.5)
+        elif hangs == "the end":
+            api_port(api, tmp_path)
+        if hangs != "the end":
+            wait_for(lambda: "hangs now" in log.read_text())
+        api.terminate()
+        assert api.wait(60) == 128 + signal.SIGTERM
+    finally:
+        api.kill()
+        api.wait()
+    assert f"not stopped within {LIMIT_S:.0f} s" in log.read_text()
+
+
+def test_all_of_its_threads_are_stopped_together(
+    settings: Settings, queue: JobQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A round here lasts until all were asked: stopped in turn, the first would wait in vain."""
+    together: list[bool] = []
+
+    class Waiting(Background):
+        def round(self) -> bool:
+            together.append(all(thread.stop_asked.wait(60) for thread in threads))
+            return False
+
+    threads = [Waiting(str(number), pause_s=0) for number in range(3)]
+    monkeypatch.setattr("api.app._background", lambda *_: threads)
+    monkeypatch.setattr("api.background.base.STOP_WAIT_S", 60)
+    with served(settings):
+        pass
+    for thread in threads:
+        thread.join()
+    assert together == [True] * len(threads)
+
+
 def test_it_names_why_it_cannot_start(settings: Settings, tmp_path: Path) -> None:
     api = start_api(settings, tmp_path, SHOAL_API_HOST="0.0.0.0")
     assert api.wait(60) == Exit.FAILED
@@ -324,7 +371,9 @@ class own_redis:  # noqa: N801 - used as a context manager
         self.server.wait()
 
 
-def start_api(settings: Settings, folder: Path, **env: str) -> subprocess.Popen[bytes]:
+def start_api(
+    settings: Settings, folder: Path, module: str = "api", **env: str
+) -> subprocess.Popen[bytes]:
     """``python -m api`` on a free port, its log in ``folder``."""
     env = {
         "PYTHONPATH": str(ROOT),
@@ -334,7 +383,7 @@ def start_api(settings: Settings, folder: Path, **env: str) -> subprocess.Popen[
     } | env
     with (folder / "api.log").open("wb") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "api"], env=os.environ | env, stdout=log, stderr=log
+            [sys.executable, "-m", module], env=os.environ | env, stdout=log, stderr=log
         )
 
 

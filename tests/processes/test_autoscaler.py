@@ -73,6 +73,26 @@ def test_workers_appear_work_and_go(
     assert "grow (launched" in log.read_text()
 
 
+def test_a_second_signal_ends_it_at_once() -> None:
+    code = "import time; from autoscaler.service import stop_on_signal; stop_on_signal()\n"
+    code += "print(flush=True)\nwhile True: time.sleep(1)  # a call of a cloud that hangs"
+    env = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'deploy' / 'autoscaler'}"}
+    process = subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE)
+    assert process.stdout
+    try:
+        process.stdout.readline()
+
+        def ends() -> bool:
+            process.terminate()  # time and again: two signals at a time may count as one
+            return process.poll() is not None
+
+        eventually(ends, "its end")
+        assert process.returncode == 128 + signal.SIGTERM
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_a_controller_that_ends_takes_its_workers_along(
     processes: Processes,
     queue: JobQueue,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import threading
@@ -62,10 +63,12 @@ def make_launcher(scale: ScaleSettings, deployment: Deployment | None) -> Launch
 
 
 def stop_on_signal() -> threading.Event:
-    """Set by SIGINT and SIGTERM."""
+    """Set by SIGINT and SIGTERM; the second one ends the process, whatever it waits for."""
     stop = threading.Event()
 
     def on_signal(signum: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            os._exit(128 + signum)
         stop.set()
 
     for sig in (signal.SIGINT, signal.SIGTERM):
