@@ -35,6 +35,7 @@ requirepass $password
 dir $home/valkey
 appendonly yes
 appendfsync everysec
+save ""
 maxmemory-policy noeviction
 CONF
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from shoal.local.valkey import find_server
 from tests.running import ROOT, eventually
 
 # Stands for a server: it notes its process, and when it has ended in order.
@@ -30,6 +32,7 @@ trap '[ "$(jobs -p | wc -l)" -lt 2 ] || { trap - DEBUG; kill -TERM $$; }' DEBUG
 @pytest.fixture
 def script(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[bytes]]:
     programs = {"shoal": SERVER, "valkey": SERVER, "curl": "#!/bin/sh\necho 192.0.2.1\n"}
+    programs |= getattr(request, "param", {})
     for name, text in programs.items():
         (tmp_path / name).write_text(text.replace("{name}", name))
         (tmp_path / name).chmod(0o755)
@@ -40,9 +43,9 @@ def script(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[subproces
         "SHOAL_HOME": str(tmp_path / "home"),
         "SHOAL_RESULTS": "gs://b/r",
         "VALKEY": str(tmp_path / "valkey"),
+        "REAL_SERVER": str(find_server()),
     }
-    if early := getattr(request, "param", ""):
-        (tmp_path / "early").write_text(early)
+    if "early" in programs:
         env["BASH_ENV"] = str(tmp_path / "early")
     process = subprocess.Popen(
         ["bash", str(ROOT / "deploy" / "skypilot" / "api.sh")], env=env, stdout=subprocess.DEVNULL
@@ -54,6 +57,13 @@ def script(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[subproces
             server.kill()
         process.kill()
         process.wait()
+
+
+# Valkey as the script configures it, but for TLS, which not every build of it has.
+REAL = """#!/bin/bash
+sed -i -e '/^tls-/d' -e "1a unixsocket $NOTES/socket\\nset-proc-title no" "$1"
+exec -a "$NOTES/valkey" "$REAL_SERVER" "$1"
+"""
 
 
 def servers(folder: Path) -> list[psutil.Process]:
@@ -80,7 +90,7 @@ def test_sigterm_ends_both(script: subprocess.Popen[bytes], tmp_path: Path) -> N
     assert {path.name for path in tmp_path.glob("*.ended")} == {"shoal.ended", "valkey.ended"}
 
 
-@pytest.mark.parametrize("script", [SIGTERM_AT_ONCE], indirect=True, ids=["early"])
+@pytest.mark.parametrize("script", [{"early": SIGTERM_AT_ONCE}], indirect=True, ids=["early"])
 def test_sigterm_ends_both_also_when_they_have_just_been_started(
     script: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
@@ -96,3 +106,16 @@ def test_neither_stays_without_the_other(
     os.kill(pid(tmp_path, dies), signal.SIGKILL)
     assert script.wait(60) != 0
     eventually(lambda: not psutil.pid_exists(left), "the other one to be gone")
+
+
+@pytest.mark.parametrize("script", [{"valkey": REAL}], indirect=True, ids=["real"])
+def test_it_ends_where_its_disk_is_full_or_gone(
+    script: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    """A server that saves a snapshot at its end does not end if it cannot."""
+    pid(tmp_path, "shoal")
+    data = tmp_path / "home" / "valkey"
+    eventually(lambda: list(data.rglob("*.manifest")), "Valkey's files")
+    shutil.rmtree(data)
+    script.send_signal(signal.SIGTERM)
+    assert script.wait(60) == 143

@@ -204,6 +204,8 @@ stop() {
   pkill -KILL -f "^$R/(sky|tmp)/" || true
   for name in api moto net sshd slurmd slurmctld; do
     is_up "$R/run/$name.pid" && kill "$(cat "$R/run/$name.pid")" || true
+    # Before the next start takes its port, and its files away.
+    for _ in $(seq 120); do is_up "$R/run/$name.pid" || break; sleep 0.5; done
     rm -f "$R/run/$name.pid"
   done
 }
