@@ -8,13 +8,14 @@ from typing import Any
 
 from api import __main__, app, server
 from api.routes import workers
+from api.storage_calls import StorageCalls
 from tests.hanging_worker import hang
 
 LIMIT_S = 3.0
 CALLS: dict[str, tuple[Any, str]] = {
     "the start": (app, "remove_expired"),
     "a request": (workers, "ask_to_drain"),
-    "the end": (app.StorageCalls, "close"),
+    "the end": (StorageCalls, "close"),
 }
 
 if __name__ == "__main__":

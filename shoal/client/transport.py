@@ -18,7 +18,7 @@ CHUNK = 1 << 20
 LOCAL = re.compile(r"https?://(127\.0\.0\.1|localhost|\[::1\])(:|/|$)")
 TIMEOUT = httpx.Timeout(60, connect=5)
 PATIENCE_S = 60.0  # how long 'watch' waits for an unreachable API or Redis
-RATE_S = 61.0  # how long a request is repeated after the first 429: the rate is per minute
+RATE_S = 61.0  # how long a request waits in all after responses 429: the rate is per minute
 
 OnBytes = Callable[[int, int], object]  # bytes so far, total bytes
 Model = TypeVar("Model", bound=BaseModel)
@@ -47,19 +47,17 @@ class Transport:
             path: path and query below the URL of the API.
             request: arguments of ``httpx.Client.request``. ``content`` is not sent twice.
         """
-        deadline: float | None = None
+        left_s = RATE_S
         while True:
             with self._unreachable():
                 response = self._http.request(method, self.url + path, **request)
-            wait_s = response.headers.get("retry-after", "")
-            patient = (
-                response.status_code == 429 and wait_s.isdecimal() and "content" not in request
-            )
-            deadline = deadline or time.monotonic() + RATE_S
-            if not patient or time.monotonic() + int(wait_s) > deadline:
+            after = response.headers.get("retry-after", "")
+            wait_s = max(1, int(after)) if after.isdecimal() else RATE_S + 1
+            if response.status_code != 429 or wait_s > left_s or "content" in request:
                 _raise_for_problem(response)
                 return response
-            time.sleep(int(wait_s))
+            time.sleep(wait_s)
+            left_s -= wait_s
 
     def json(self, model: type[Model], method: str, path: str, **request: Any) -> Model:
         """Send a request as ``ask`` does, and parse the JSON response as ``model``."""

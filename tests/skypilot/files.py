@@ -1,5 +1,5 @@
-"""``python -m tests.skypilot.files CHECKOUT DIR``: pool.yaml and worker.yaml, as they are deployed,
-but for what the rig has none of: images, GPUs and a cloud.
+"""``python -m tests.skypilot.files CHECKOUT DIR``: the files of deploy/skypilot, as they are
+deployed, but for what the rig has none of: images, Docker, GPUs and a cloud.
 """
 
 from __future__ import annotations
@@ -16,36 +16,52 @@ BUCKET = {
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:15555",
 }
+MACHINE = {"infra": "slurm", "cpus": "2+", "memory": "4+"}
+GPU = MACHINE | {"accelerators": "L4:1"}
 
 
 def adapted(name: str, config: dict[str, Any], checkout: Path) -> dict[str, Any]:
     """Slurm's machines, the environment of the checkout in place of an image's, credentials of the
     bucket among the secrets, and an engine that costs no time of the CPU."""
-    config["envs"] |= BUCKET | {
-        "PYTHONPATH": str(checkout),
-        "SHOAL_ENGINE": "benchmarks.waiting_engine:Waiting",
-        "BENCHMARK_WAIT_S": FRAME_S,
-        "SHOAL_MODEL_ENV": "BENCHMARK_WAIT_S",
-    }
-    config["secrets"] |= {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
-    if name == "pool.yaml":
-        del config["config"]
-        config["secrets"] = {"HF_TOKEN": None}  # those of the bucket come from worker.yaml
-        config["resources"] = {
-            "cpus": "2+",
-            "memory": "4+",
-            "any_of": [{"infra": "slurm", "accelerators": "L4:1"}],
+    config["envs"] |= BUCKET
+    if name != "api.yaml":
+        config["envs"] |= {
+            "PYTHONPATH": str(checkout),
+            "SHOAL_ENGINE": "benchmarks.waiting_engine:Waiting",
+            "BENCHMARK_WAIT_S": FRAME_S,
+            "SHOAL_MODEL_ENV": "BENCHMARK_WAIT_S",
         }
+    config["secrets"] |= {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
+    match name:
+        case "pool.yaml":
+            del config["config"]
+            config["secrets"] = {"HF_TOKEN": None}  # those of the bucket come from worker.yaml
+            config["resources"] = {
+                "cpus": "2+",
+                "memory": "4+",
+                "any_of": [{"infra": "slurm", "accelerators": "L4:1"}],
+            }
+        case "api.yaml":  # a second one: the queue of the rig itself has the usual ports
+            config["resources"] = MACHINE
+            valkey = checkout / "build" / "rig" / "bin" / "valkey-tls"
+            config["envs"] |= {"VALKEY": str(valkey), "VALKEY_PORT": "16381"}
+            config["envs"]["SHOAL_API_PORT"] = "18001"
+        case "single.yaml":
+            config["resources"] = GPU
     for script in ("setup", "run"):
         if script in config:
             text = config[script].replace("/opt/shoal/bin", str(checkout / ".venv" / "bin"))
-            config[script] = text.replace("--engine sam3", '--engine "$SHOAL_ENGINE"')
+            text = text.replace("--engine sam3", '--engine "$SHOAL_ENGINE"')
+            text = text.replace("[up,sam3,gcs,s3,azure]", "[up,s3]")
+            text = text.replace("--python 3.12", f"--python {sys.executable}")
+            lines = text.splitlines(keepends=True)
+            config[script] = "".join(line for line in lines if "sudo docker pull" not in line)
     return config
 
 
 def main() -> None:
     checkout, folder = Path(sys.argv[1]), Path(sys.argv[2])
-    for name in ("pool.yaml", "worker.yaml"):
+    for name in ("pool.yaml", "worker.yaml", "api.yaml", "single.yaml"):
         config = yaml.safe_load((checkout / "deploy" / "skypilot" / name).read_text())
         text = yaml.safe_dump(adapted(name, config, checkout), sort_keys=False)
         (folder / name).write_text(text)
