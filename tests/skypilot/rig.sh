@@ -54,8 +54,8 @@ install() {
   sed -i "s#^_TEST_IP_LIST = .*#_TEST_IP_LIST = ['http://127.0.0.1:18888']#" \
     "$SKY"/lib/python3*/site-packages/sky/backends/backend_utils.py
   # All machines are this one: their agents would take one port, and all but one of them end and
-  # begin again for ever. Each looks for its port from its machine's number on.
-  sed -i "s#find_free_port(constants.SKYLET_GRPC_PORT)#find_free_port(constants.SKYLET_GRPC_PORT + int(os.environ['SKY_RUNTIME_DIR'].split('-')[-2]))#" \
+  # begin again for ever. Each looks for its port from a number on that its machine's name makes.
+  sed -i "s#find_free_port(constants.SKYLET_GRPC_PORT)#find_free_port(constants.SKYLET_GRPC_PORT + __import__('zlib').crc32(os.environ['SKY_RUNTIME_DIR'].encode()) % 5000)#" \
     "$SKY"/lib/python3*/site-packages/sky/skylet/attempt_skylet.py
   cp -r "$SRC/deploy/autoscaler/tests/catalogs/v8" "$H/.sky/catalogs/"
   files
