@@ -17,10 +17,9 @@ BUCKET = {
     "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:15555",
 }
 MACHINE = {"infra": "slurm", "cpus": "2+", "memory": "4+"}
-GPU = MACHINE | {"accelerators": "L4:1"}
 
 
-def adapted(name: str, config: dict[str, Any], checkout: Path) -> dict[str, Any]:
+def adapted(name: str, config: dict[str, Any], checkout: Path, rig: Path) -> dict[str, Any]:
     """Slurm's machines, the environment of the checkout in place of an image's, credentials of the
     bucket among the secrets, and an engine that costs no time of the CPU."""
     config["envs"] |= BUCKET
@@ -43,11 +42,10 @@ def adapted(name: str, config: dict[str, Any], checkout: Path) -> dict[str, Any]
             }
         case "api.yaml":  # a second one: the queue of the rig itself has the usual ports
             config["resources"] = MACHINE
-            valkey = checkout / "build" / "rig" / "bin" / "valkey-tls"
-            config["envs"] |= {"VALKEY": str(valkey), "VALKEY_PORT": "16381"}
-            config["envs"]["SHOAL_API_PORT"] = "18001"
+            ports = {"VALKEY_PORT": "16381", "SHOAL_API_PORT": "18001"}
+            config["envs"] |= ports | {"VALKEY": str(rig / "bin" / "valkey-tls")}
         case "single.yaml":
-            config["resources"] = GPU
+            config["resources"] = MACHINE | {"accelerators": "L4:1"}
     for script in ("setup", "run"):
         if script in config:
             text = config[script].replace("/opt/shoal/bin", str(checkout / ".venv" / "bin"))
@@ -63,7 +61,7 @@ def main() -> None:
     checkout, folder = Path(sys.argv[1]), Path(sys.argv[2])
     for name in ("pool.yaml", "worker.yaml", "api.yaml", "single.yaml"):
         config = yaml.safe_load((checkout / "deploy" / "skypilot" / name).read_text())
-        text = yaml.safe_dump(adapted(name, config, checkout), sort_keys=False)
+        text = yaml.safe_dump(adapted(name, config, checkout, folder.parent), sort_keys=False)
         (folder / name).write_text(text)
 
 
